@@ -1,0 +1,52 @@
+import type { z } from 'zod'
+import type { Mistake } from './errors.ts'
+
+/** More would only help who wants to have a long answer from a short request. */
+const mostMistakes = 50
+const longestField = 80
+const longestEcho = 200
+
+/**
+ * Every mistake that a failed parse of an object found, one for each field, in the grammar of `describeMistake`, at most 50.
+ * The schema's messages are taken as what is accepted: `z.string('a word')`, `.min(1, 'a word')`.
+ */
+export const mistakesOf = (
+  { shape }: { readonly shape: Readonly<Record<string, unknown>> },
+  given: Readonly<Record<string, unknown>>,
+  error: z.ZodError,
+): Mistake[] => {
+  const byField = new Map<string, Mistake>()
+  const add = (field: string, value: unknown, accepted: string): void => {
+    if (byField.size === mostMistakes || byField.has(field)) return
+    byField.set(field, { field: shortened(field), value: echoed(value), accepted })
+  }
+  for (const issue of error.issues) {
+    if (issue.code === 'unrecognized_keys') {
+      const known = Object.keys(shape)
+      const accepted = known.length === 0 ? 'nothing here' : `only ${known.join(', ')}`
+      for (const key of issue.keys) add(key, given[key], accepted)
+    } else {
+      add(issue.path.join('.') || '(all)', valueAt(given, issue.path), issue.message)
+    }
+  }
+  return [...byField.values()]
+}
+
+const shortened = (field: string): string => (field.length > longestField ? `${field.slice(0, longestField)}…` : field)
+
+/** A small value itself, of a large list or object its kind: deep JSON overflows the stack of who writes it. */
+const echoed = (value: unknown): unknown => {
+  if (typeof value !== 'object' || value === null || isSmall(value)) return value
+  return Array.isArray(value) ? '(a large list)' : '(a large object)'
+}
+
+const isSmall = (value: object): boolean => {
+  try {
+    return JSON.stringify(value).length <= longestEcho
+  } catch {
+    return false
+  }
+}
+
+const valueAt = (given: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], given)
