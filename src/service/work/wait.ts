@@ -1,0 +1,42 @@
+/** The timers that waiting uses; a parameter so that tests can run on a virtual clock. */
+export type Timers = Readonly<{
+  setTimeout: (callback: () => void, ms: number) => unknown
+  clearTimeout: (timer: never) => void
+}>
+
+/** The timers of this process. Looked up at each call, so that mocked ones are seen. */
+export const processTimers: Timers = {
+  setTimeout: (callback, ms) => setTimeout(callback, ms),
+  clearTimeout: (timer) => clearTimeout(timer),
+}
+
+/**
+ * Resolves after `ms` milliseconds without occupying a thread; at once for 0. Rejects with `signal.reason` as soon as
+ * the signal is aborted, and then leaves no timer behind.
+ *
+ * Without a signal it costs one timer and one promise. `ms` is at most 2^31 - 1, what a Node timer can hold.
+ */
+export const wait = (ms: number, signal?: AbortSignal, timers: Timers = processTimers): Promise<void> => {
+  if (signal !== undefined) return waitUnlessAborted(ms, signal, timers)
+  // A Node timer of 0 ms waits for 1 ms.
+  if (ms <= 0) return Promise.resolve()
+  return new Promise((resolve) => {
+    timers.setTimeout(resolve, ms)
+  })
+}
+
+const waitUnlessAborted = async (ms: number, signal: AbortSignal, timers: Timers): Promise<void> => {
+  signal.throwIfAborted()
+  if (ms <= 0) return
+  await new Promise<void>((resolve, reject) => {
+    const abort = (): void => {
+      timers.clearTimeout(timer as never)
+      reject(signal.reason as Error)
+    }
+    const timer = timers.setTimeout(() => {
+      signal.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    signal.addEventListener('abort', abort, { once: true })
+  })
+}
