@@ -1,0 +1,134 @@
+import type pg from 'pg'
+import type { ProblemCode } from '../../contract/problems.ts'
+import { Failure } from '../../kit/errors.ts'
+import { Pipeline } from './pipeline.ts'
+import { type Session, SessionPool } from './pool.ts'
+import { begin, commit, rollback } from './queries/transaction-control.ts'
+import { cancelBackend } from './queries/cancel-backend.ts'
+import type { Statement, Value } from './statement.ts'
+
+export type DatabaseOptions = {
+  /** `postgres://user:password@host:port/database` */
+  readonly url: string
+  readonly applicationName: string
+  /** Connections that requests share. */
+  readonly pipelines: number
+  /** Connections for transactions and long statements. */
+  readonly poolSize: number
+  readonly maxWaiting: number
+  readonly acquireTimeoutMs: number
+  readonly statementTimeoutMs: number
+  /** Told of each change between reachable and not, or of its reason, and of errors on idle connections. */
+  readonly onEvent: (event: 'reachable' | 'unreachable' | 'idle-error', why?: Error) => void
+}
+
+/** The service's database: short statements share a connection, transactions and long statements borrow one. */
+export class Database implements Session, AsyncDisposable {
+  readonly #pipelines: readonly Pipeline[]
+  readonly #pool: SessionPool
+  #closed: Promise<void> | undefined
+  /** The last change that `onEvent` was told of. Each attempt to connect fails anew, about five times a second. */
+  #told = ''
+
+  constructor(options: DatabaseOptions) {
+    const connection: pg.ClientConfig = { connectionString: options.url, application_name: options.applicationName }
+    const { statementTimeoutMs, onEvent } = options
+    const onChange = (why?: Error): void => this.#changed(why, onEvent)
+    const newPipeline = (): Pipeline => new Pipeline({ connection, statementTimeoutMs, onChange })
+    this.#pipelines = Array.from({ length: options.pipelines }, newPipeline)
+    this.#pool = new SessionPool({
+      ...options,
+      connection,
+      size: options.poolSize,
+      onIdleError: (error) => onEvent('idle-error', error),
+    })
+  }
+
+  get reachable(): boolean {
+    return this.#pipelines.some((pipeline) => pipeline.up)
+  }
+
+  get stats(): { readonly size: number; readonly idle: number; readonly waiting: number; readonly pipelined: number } {
+    return { ...this.#pool.stats, pipelined: this.#pipelines.reduce((sum, { inFlight }) => sum + inFlight, 0) }
+  }
+
+  /** Executes a short statement on the shared connection with the least to do. It cannot be cancelled. */
+  run<Row, Values extends readonly Value[]>(statement: Statement<Row, Values>, values: Values): Promise<Row[]> {
+    return this.#leastBusy().run(statement, values)
+  }
+
+  /** Executes a statement that may take long on a connection of its own, and cancels it on the server on abort. */
+  runLong<Row, Values extends readonly Value[]>(
+    statement: Statement<Row, Values>,
+    values: Values,
+    signal: AbortSignal,
+  ): Promise<Row[]> {
+    signal.throwIfAborted()
+    return this.#pool.lend(async (session) => {
+      signal.throwIfAborted()
+      let cancelled: Promise<unknown> | undefined
+      const cancel = (): void => {
+        cancelled = this.run(cancelBackend, [session.processId]).catch(() => {})
+      }
+      signal.addEventListener('abort', cancel, { once: true })
+      try {
+        return await session.run(statement, values)
+      } finally {
+        signal.removeEventListener('abort', cancel)
+        // Until the cancellation is through, it could still hit what the next borrower runs.
+        await cancelled
+      }
+    })
+  }
+
+  /** Runs `use` in one transaction: committed when it returns, rolled back when it throws. */
+  transaction<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
+    return this.#pool.lend(async (session) => {
+      await session.run(begin, [])
+      try {
+        const result = await use(session)
+        await session.run(commit, [])
+        return result
+      } catch (error) {
+        // Where the connection is gone, so is the transaction.
+        await session.run(rollback, []).catch(() => {})
+        throw error
+      }
+    })
+  }
+
+  /** A pipeline came up or went down. */
+  #changed(why: Error | undefined, onEvent: DatabaseOptions['onEvent']): void {
+    const event = this.reachable ? 'reachable' : 'unreachable'
+    const told = this.reachable ? event : `${event}: ${why?.message}`
+    if (told === this.#told) return
+    this.#told = told
+    if (this.reachable) onEvent(event)
+    else onEvent(event, why)
+  }
+
+  /** Waits for what is running, then closes every connection. A second call waits for the first. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return (this.#closed ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([this.#pool.end(), ...this.#pipelines.map((pipeline) => pipeline.end())])
+  }
+
+  #leastBusy(): Pipeline {
+    let best = this.#pipelines[0]!
+    for (const pipeline of this.#pipelines) {
+      if (pipeline.up && (!best.up || pipeline.inFlight < best.inFlight)) best = pipeline
+    }
+    return best
+  }
+}
+
+/** What routes use in place of a database when none is configured: every use fails with `database-not-configured`. */
+export const requireDatabase = (database: Database | undefined): Database => {
+  if (database === undefined) {
+    throw new Failure<ProblemCode>('database-not-configured', { detail: 'set DATABASE_URL to use this route' })
+  }
+  return database
+}
