@@ -1,0 +1,24 @@
+import type { Config } from '../config.ts'
+import type { Database } from '../db/database.ts'
+import type { ServiceRouter } from '../http/router.ts'
+import type { Identity } from '../identity.ts'
+import type { Clock } from '../work/gather.ts'
+import type { Threads } from '../work/threads/pool.ts'
+
+/** What the routes work with. */
+export type RouteDeps = {
+  readonly config: Config
+  readonly identity: Identity
+  /** Undefined where none is configured. */
+  readonly database: Database | undefined
+  readonly threads: Threads
+  /** Monotonic milliseconds since the process started, and timers. */
+  readonly clock: Clock
+  /** Milliseconds since 1970, for times that others see. */
+  readonly epochMs: () => number
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+}
+
+/** Adds one or a few routes that belong together. */
+export type Route = (router: ServiceRouter, deps: RouteDeps) => void

@@ -1,0 +1,17 @@
+import { z } from 'zod'
+import { departure } from '../http/departure.ts'
+import { answerJson } from '../http/json.ts'
+import { integer, parameters } from '../http/parameters.ts'
+import { holdMemory } from '../work/memory.ts'
+import type { Route } from './route.ts'
+
+/** `GET /work/memory?mb=&ms=`: makes that many MiB resident and holds them for that long. */
+export const workMemory: Route = (router, { config, clock }) => {
+  const schema = z.strictObject({ mb: integer(0, config.work.maxMemoryMb), ms: integer(0, config.work.maxMs, 0) })
+  router.get('/work/memory', async (ctx) => {
+    const { mb, ms } = parameters(ctx, schema)
+    const start = clock.now()
+    await holdMemory(mb, ms, departure(ctx), clock)
+    answerJson(ctx, { mb, ms, tookMs: clock.now() - start })
+  })
+}

@@ -1,0 +1,32 @@
+import { z } from 'zod'
+import { requireDatabase } from '../db/database.ts'
+import { readRandomWorlds } from '../db/worlds.ts'
+import { departure } from '../http/departure.ts'
+import { answerJson } from '../http/json.ts'
+import { integer, parameters } from '../http/parameters.ts'
+import { wait } from '../work/wait.ts'
+import type { Route } from './route.ts'
+
+const mostQueries = 500
+
+/** `GET /work/mix?wait=&cpu=&queries=`: queries, then a wait, then CPU time, the shape of a real service's request. */
+export const workMix: Route = (router, { config, database, threads, clock, random }) => {
+  const schema = z.strictObject({
+    wait: integer(0, config.work.maxMs, 0),
+    cpu: integer(0, config.work.maxMs, 0),
+    queries: integer(0, mostQueries, 0),
+  })
+  router.get('/work/mix', async (ctx) => {
+    const asked = parameters(ctx, schema)
+    const gone = departure(ctx)
+    const start = clock.now()
+    if (asked.queries > 0) await readRandomWorlds(requireDatabase(database), asked.queries, random)
+    const queried = clock.now()
+    await wait(asked.wait, gone, clock)
+    const waited = clock.now()
+    if (asked.cpu > 0) await threads.cpu(asked.cpu, gone)
+    const end = clock.now()
+    const tookMs = { queries: queried - start, wait: waited - queried, cpu: end - waited, all: end - start }
+    answerJson(ctx, { ...asked, tookMs })
+  })
+}

@@ -1,0 +1,17 @@
+import { z } from 'zod'
+import { departure } from '../http/departure.ts'
+import { answerJson } from '../http/json.ts'
+import { integer, parameters } from '../http/parameters.ts'
+import { wait } from '../work/wait.ts'
+import type { Route } from './route.ts'
+
+/** `GET /work/wait?ms=`: waits without occupying anything, as for an upstream that takes its time. */
+export const workWait: Route = (router, { config, clock }) => {
+  const schema = z.strictObject({ ms: integer(0, config.work.maxMs) })
+  router.get('/work/wait', async (ctx) => {
+    const { ms } = parameters(ctx, schema)
+    const start = clock.now()
+    await wait(ms, departure(ctx), clock)
+    answerJson(ctx, { ms, tookMs: clock.now() - start })
+  })
+}

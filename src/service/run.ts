@@ -1,0 +1,59 @@
+import cluster from 'node:cluster'
+import { workerNumber } from './config.ts'
+import type { Health } from './probes.ts'
+import { closeNow, freePort, startAdmin, startService, type ServiceDeps } from './server.ts'
+import { startWorkers, type WorkerMessage } from './workers.ts'
+
+export type RunOptions = Omit<ServiceDeps, 'worker' | 'onHealth'> & {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Ends the service in order. */
+  readonly signal: AbortSignal
+}
+
+/** Runs the service until the signal, as one process, as the parent of workers, or as one of them. */
+export const runService = (options: RunOptions): Promise<void> => {
+  if (cluster.isWorker) return runWorker(options)
+  return options.config.workers > 1 ? runParent(options) : runAlone(options)
+}
+
+const runAlone = async (options: RunOptions): Promise<void> => {
+  const service = await startService({ ...options, worker: 1 })
+  await using _admin = await admin(options.config, service.health, options.log)
+  await aborted(options.signal)
+  await service.drain()
+}
+
+const runParent = async (options: RunOptions): Promise<void> => {
+  const { host, port } = options.config.http
+  const workers = startWorkers({
+    ...options,
+    port: port === 0 ? await freePort(host) : port,
+    nowMs: options.clock.now,
+  })
+  await using _admin = await admin(options.config, workers.health, options.log)
+  await aborted(options.signal)
+  await workers.drain()
+}
+
+const runWorker = async (options: RunOptions): Promise<void> => {
+  const worker = workerNumber(options.env)
+  const service = await startService({ ...options, worker, onHealth: tellParent })
+  await aborted(options.signal)
+  await service.drain()
+}
+
+const tellParent = (health: Health): void => {
+  const message: WorkerMessage = { kind: 'health', health }
+  if (process.connected) process.send?.(message)
+}
+
+const admin = async (...args: Parameters<typeof startAdmin>): Promise<AsyncDisposable> => {
+  const server = await startAdmin(...args)
+  return { [Symbol.asyncDispose]: () => closeNow(server) }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })

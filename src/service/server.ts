@@ -1,0 +1,233 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type Koa from 'koa'
+import type { Logger } from 'pino'
+import { assemble, createApp } from './app.ts'
+import type { Config } from './config.ts'
+import { Database } from './db/database.ts'
+import { deleteExpiredIdempotencyKeys } from './db/queries/delete-expired-idempotency-keys.ts'
+import { answerUnreadable } from './http/problem.ts'
+import type { LeanKoa } from './http/lean-koa.ts'
+import { identify, type Identity } from './identity.ts'
+import { type Health, probes } from './probes.ts'
+import type { Clock } from './work/gather.ts'
+import { createThreads, type Threads } from './work/threads/pool.ts'
+
+export type ServiceDeps = {
+  readonly config: Config
+  /** Number of this worker; 1 where there is only one process. */
+  readonly worker: number
+  readonly log: Logger
+  readonly clock: Clock
+  readonly epochMs: () => number
+  readonly random: () => number
+  /** Told of every change, and once the service listens. */
+  readonly onHealth?: (health: Health) => void
+}
+
+/** A service that listens. */
+export type Service = {
+  readonly identity: Identity
+  readonly address: AddressInfo
+  readonly health: () => Health
+  /** Ends it in order: see {@link drain}. A second call waits for the first. */
+  readonly drain: () => Promise<void>
+}
+
+/**
+ * Starts the service: listens first, and becomes ready when its database answers. So that a replica is up as early as
+ * possible, threads start with their first task.
+ */
+export const startService = async (deps: ServiceDeps): Promise<Service> => {
+  const { config, log } = deps
+  const identity = identify(config, deps.worker)
+  const state = new Lifecycle(config.database !== undefined, deps.onHealth)
+  const database = openDatabase(config, log, state)
+  const threads = createThreads({ ...config.threads, onThreadError: (err) => log.error({ err }, 'a thread failed') })
+  const app = createApp({ ...deps, identity, database, threads })
+  logErrors(app, log)
+  const server = httpServer(app, config)
+  const address = await listen(server, { ...config.http, shared: config.workers > 1 })
+  log.info({ ...address, instance: identity.name }, 'listening')
+  state.listening()
+  const chores = startChores(database, log)
+  const parts = { app, server, database, threads, state, chores, deps }
+  return { identity, address, health: () => state.health(), drain: once(() => drain(parts)) }
+}
+
+/** Serves the probes on the admin port, for one process or for several workers behind it. */
+export const startAdmin = async (config: Config, health: () => Health, log: Logger): Promise<Server> => {
+  const app = assemble({ headers: ['Server', 'plimsoll'] }, [probes], health)
+  logErrors(app, log)
+  const server = httpServer(app, config)
+  const address = await listen(server, config.admin)
+  log.info(address, 'admin listening')
+  return server
+}
+
+/** Stops a server at once that has nothing to finish. */
+export const closeNow = (server: Server): Promise<void> => {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeAllConnections()
+  return closed
+}
+
+type Parts = {
+  readonly app: LeanKoa
+  readonly server: Server
+  readonly database: Database | undefined
+  readonly threads: Threads
+  readonly state: Lifecycle
+  readonly chores: NodeJS.Timeout
+  readonly deps: ServiceDeps
+}
+
+/**
+ * Ends a service without an error for anyone who still talks to it:
+ *
+ * 1. not ready, and `Connection: close` on every answer, while it goes on listening for the drain delay: load balancers
+ *    learn of a pod that goes only after some seconds;
+ * 2. no new connections, idle ones closed, what is in flight finished, at most until the drain timeout;
+ * 3. threads, then the database: what requests use goes after the requests.
+ */
+const drain = async ({ app, server, database, threads, state, chores, deps }: Parts): Promise<void> => {
+  const { config, log, clock } = deps
+  log.info(config.drain, 'draining')
+  state.draining()
+  clearInterval(chores)
+  app.standardHeaders = [...app.standardHeaders, 'Connection', 'close']
+  await sleep(config.drain.delayMs, clock)
+  const deadline = clock.now() + config.drain.timeoutMs
+  const left = (): number => Math.max(0, deadline - clock.now())
+  await finishRequests(server, left(), deps)
+  await threads.close({ timeoutMs: left() })
+  await database?.[Symbol.asyncDispose]()
+  log.info('drained')
+}
+
+const finishRequests = async (server: Server, timeoutMs: number, { clock, log }: ServiceDeps): Promise<void> => {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const timer = clock.setTimeout(() => {
+    log.warn('the drain timeout is over: cutting the connections that are left')
+    server.closeAllConnections()
+  }, timeoutMs)
+  await closed
+  clock.clearTimeout(timer as never)
+}
+
+const sleep = (ms: number, clock: Clock): Promise<void> => new Promise((resolve) => void clock.setTimeout(resolve, ms))
+
+/**
+ * From start to end: starting, ready, draining. `started` is set once and for all when the service first is ready; the
+ * database counts for readiness until then only. When it goes down later, taking every replica out of the load balancer
+ * would turn failing requests into no answers at all, also for those that need no database.
+ */
+class Lifecycle {
+  #phase: 'starting' | 'serving' | 'draining' = 'starting'
+  #started = false
+  #database: string
+  readonly #onChange: (health: Health) => void
+
+  constructor(hasDatabase: boolean, onChange: (health: Health) => void = () => {}) {
+    this.#database = hasDatabase ? 'connecting' : 'none configured'
+    this.#onChange = onChange
+  }
+
+  health(): Health {
+    const ready = this.#started && this.#phase === 'serving'
+    return { started: this.#started, ready, checks: { server: this.#phase, database: this.#database } }
+  }
+
+  listening(): void {
+    this.#phase = 'serving'
+    this.#changed()
+  }
+
+  draining(): void {
+    this.#phase = 'draining'
+    this.#changed()
+  }
+
+  database(reachable: boolean, why?: Error): void {
+    this.#database = reachable ? 'reachable' : `unreachable${why === undefined ? '' : `: ${why.message}`}`
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#started ||= this.#phase === 'serving' && /^(reachable|none)/.test(this.#database)
+    this.#onChange(this.health())
+  }
+}
+
+const openDatabase = (config: Config, log: Logger, state: Lifecycle): Database | undefined => {
+  if (config.database === undefined) return undefined
+  return new Database({
+    ...config.database,
+    applicationName: `plimsoll ${config.instance}`,
+    onEvent: (event, why) => {
+      if (event === 'idle-error') return log.warn({ err: why }, 'an idle database connection failed')
+      if (event === 'reachable') log.info('database reachable')
+      else log.error({ err: why }, 'database unreachable')
+      state.database(event === 'reachable', why)
+    },
+  })
+}
+
+const choreIntervalMs = 10 * 60_000
+const choreBatch = 1_000
+
+/** What must be done now and then, by any replica. */
+const startChores = (database: Database | undefined, log: Logger): NodeJS.Timeout =>
+  setInterval(() => {
+    if (database?.reachable !== true) return
+    database
+      .run(deleteExpiredIdempotencyKeys, [choreBatch])
+      .catch((err: unknown) => log.warn({ err }, 'expired idempotency keys were not deleted'))
+  }, choreIntervalMs).unref()
+
+const httpServer = (app: LeanKoa, { http }: Config): Server => {
+  const server = createServer(
+    {
+      keepAliveTimeout: http.keepAliveTimeoutMs,
+      requestTimeout: http.requestTimeoutMs,
+      headersTimeout: http.requestTimeoutMs,
+      noDelay: true,
+    },
+    app.callback(),
+  )
+  server.on('clientError', answerUnreadable(app))
+  return server
+}
+
+type ListenAt = { readonly host: string; readonly port: number; readonly shared?: boolean }
+
+// Only Linux spreads connections over the sockets that share a port; elsewhere the parent hands them to its workers.
+const canSharePort = process.platform === 'linux'
+
+const listen = async (server: Server, { host, port, shared = false }: ListenAt): Promise<AddressInfo> => {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port, backlog: 4_096, reusePort: shared && canSharePort }, resolve)
+  })
+  return server.address() as AddressInfo
+}
+
+/** A port that is free now, where any will do. */
+export const freePort = async (host: string): Promise<number> => {
+  const server = createServer()
+  const { port } = await listen(server, { host, port: 0 })
+  await closeNow(server)
+  return port
+}
+
+const logErrors = (app: LeanKoa, log: Logger): void => {
+  app.on('error', (err: Error, ctx?: Koa.Context) =>
+    log.error({ err, route: ctx?.['_matchedRoute'] }, 'request failed'),
+  )
+}
+
+const once = <Result>(act: () => Promise<Result>): (() => Promise<Result>) => {
+  let acted: Promise<Result> | undefined
+  return () => (acted ??= act())
+}
