@@ -1,0 +1,65 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+const entry = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+
+/** A `plimsoll serve` of its own, with what it logged so far. */
+export type Serving = AsyncDisposable & {
+  readonly process: ChildProcess
+  readonly url: string
+  readonly adminUrl: string
+  readonly log: readonly Record<string, unknown>[]
+  /** Resolves with the exit code, or the signal's name, once it is gone. */
+  readonly exit: Promise<number | string>
+}
+
+/** What a command that ends by itself left behind. */
+export type Finished = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
+
+/** Runs `plimsoll ARGS` from the sources to its end. */
+export const runCli = async (args: readonly string[], env: Record<string, string> = {}): Promise<Finished> => {
+  const child = spawn(process.execPath, [entry, ...args], { env: { ...process.env, ...env } })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (bytes: Buffer) => (stdout += bytes.toString()))
+  child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()))
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stdout, stderr }
+}
+
+/** Starts `plimsoll serve ARGS` from the sources on free ports; returns when both of its ports listen. */
+export const serve = async (args: readonly string[], env: Record<string, string> = {}): Promise<Serving> => {
+  const ports = { HOST: '127.0.0.1', PORT: '0', ADMIN_HOST: '127.0.0.1', ADMIN_PORT: '0' }
+  const child = spawn(process.execPath, [entry, 'serve', ...args], {
+    env: { ...process.env, ...ports, INSTANCE: 'e2e', DRAIN_DELAY_MS: '0', ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const exit = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string)
+  const log: Record<string, unknown>[] = []
+  const port = (message: string): unknown => log.find(({ msg }) => msg === message)?.['port']
+  const listening = new Promise<void>((resolve, reject) => {
+    createInterface(child.stdout).on('line', (line) => {
+      log.push(JSON.parse(line) as Record<string, unknown>)
+      if (port('listening') !== undefined && port('admin listening') !== undefined) resolve()
+    })
+    void exit.then((code) => reject(new Error(`serve ended with ${code}`)))
+  })
+  const stop = async (): Promise<void> => {
+    child.kill('SIGKILL')
+    await exit
+  }
+  await listening.catch(async (error: unknown) => {
+    await stop()
+    throw error
+  })
+  return {
+    process: child,
+    url: `http://127.0.0.1:${String(port('listening'))}`,
+    adminUrl: `http://127.0.0.1:${String(port('admin listening'))}`,
+    log,
+    exit,
+    [Symbol.asyncDispose]: stop,
+  }
+}
