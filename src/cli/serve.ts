@@ -1,0 +1,43 @@
+import type { Command } from 'commander'
+import pino from 'pino'
+import { parseConfig } from '../service/config.ts'
+import { runService } from '../service/run.ts'
+import { readBuild } from './build.ts'
+import type { CommandHost } from './host.ts'
+
+type ServeFlags = { port?: string; adminPort?: string; workers?: string; instance?: string }
+
+/** `plimsoll serve`: the service, configured by the environment; the flags stand above it. */
+export const addServeCommand = (program: Command, host: CommandHost): void => {
+  program
+    .command('serve')
+    .description('run the service (configured by environment variables, see README)')
+    .option('--port <port>', 'port of the service (PORT, default 8080)')
+    .option('--admin-port <port>', 'port of the probes and metrics (ADMIN_PORT, default 9464)')
+    .option('--workers <n|auto>', 'processes behind the port (WORKERS, default 1)')
+    .option('--instance <name>', 'name of this replica (INSTANCE, default the host name)')
+    .action(async (flags: ServeFlags) => {
+      const config = parseConfig(withFlags(host.env, flags), readBuild(host.env))
+      const log = pino({ level: config.logLevel, base: { instance: config.instance } })
+      await runService({
+        config,
+        env: host.env,
+        log,
+        signal: host.signal,
+        clock: { now: () => performance.now(), setTimeout, clearTimeout },
+        epochMs: () => Date.now(),
+        random: Math.random,
+      })
+    })
+}
+
+const withFlags = (env: CommandHost['env'], flags: ServeFlags): CommandHost['env'] => ({
+  ...env,
+  ...given('PORT', flags.port),
+  ...given('ADMIN_PORT', flags.adminPort),
+  ...given('WORKERS', flags.workers),
+  ...given('INSTANCE', flags.instance),
+})
+
+const given = (name: string, value: string | undefined): Record<string, string> =>
+  value === undefined ? {} : { [name]: value }

@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+import cluster from 'node:cluster'
+import { enableCompileCache } from 'node:module'
+import { constants } from 'node:os'
+import type { CommandHost } from './cli/host.ts'
+
+// Compiled code is kept between starts. It must be on before the modules that profit are loaded: hence `import()`.
+enableCompileCache()
+
+type Signal = 'SIGINT' | 'SIGTERM'
+
+const stopping = new AbortController()
+
+/** The first signal asks the command to end; a second one, from a person who will not wait, ends the process. */
+const onSignal = (signal: Signal): void => {
+  // A worker hears a terminal's Ctrl-C and its parent's order to drain: the same wish twice.
+  if (stopping.signal.aborted && !cluster.isWorker) process.exit(128 + constants.signals[signal])
+  stopping.abort(signal)
+}
+
+process.on('SIGINT', onSignal)
+process.on('SIGTERM', onSignal)
+// Of a process that was started with a channel to its parent: without the parent it has nobody to work for.
+process.on('disconnect', () => (stopping.signal.aborted ? process.exit(1) : stopping.abort('disconnect')))
+
+let exitCode = 0
+const host: CommandHost = {
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  signal: stopping.signal,
+  setExitCode: (code) => {
+    exitCode = code
+  },
+}
+
+const { runCommand } = await import('./cli/commands.ts')
+await runCommand(process.argv.slice(2), host)
+process.exit(exitCode)
