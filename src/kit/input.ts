@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import type * as z from 'zod'
 import type { Mistake } from './errors.ts'
 
 /** More would only help who wants to have a long answer from a short request. */
@@ -7,8 +7,8 @@ const longestField = 80
 const longestEcho = 200
 
 /**
- * Every mistake that a failed parse of an object found, one for each field, in the grammar of `describeMistake`, at most 50.
- * The schema's messages are taken as what is accepted: `z.string('a word')`, `.min(1, 'a word')`.
+ * Every mistake that a failed parse of an object found, one for each field, at most 50, in the grammar of
+ * `describeMistake`. The schema's messages are taken as what is accepted: `z.string('a word')`, `.min(1, 'a word')`.
  */
 export const mistakesOf = (
   { shape }: { readonly shape: Readonly<Record<string, unknown>> },
