@@ -1,5 +1,5 @@
 import { availableParallelism, hostname } from 'node:os'
-import { z } from 'zod'
+import * as z from 'zod'
 import { InputError } from '../kit/errors.ts'
 import { mistakesOf } from '../kit/input.ts'
 

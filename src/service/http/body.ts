@@ -1,5 +1,5 @@
 import getRawBody from 'raw-body'
-import type { z } from 'zod'
+import type * as z from 'zod'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError } from '../../kit/errors.ts'
 import { mistakesOf } from '../../kit/input.ts'

@@ -110,7 +110,7 @@ const { handleRequest: koaHandleRequest } = Koa.prototype as unknown as { handle
 /** Koa takes a thrown null or undefined for no error at all, and then such a request would never be answered. */
 const asError = (thrown: unknown): Error =>
   types.isNativeError(thrown) || thrown instanceof Error
-    ? (thrown as Error)
+    ? thrown
     : new TypeError(`thrown, but not an error: ${inspect(thrown)}`)
 
 /** Answers of these statuses have no body, and no headers that describe one: Koa takes both away. */

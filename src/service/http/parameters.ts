@@ -1,5 +1,5 @@
 import { parse } from 'node:querystring'
-import { z } from 'zod'
+import * as z from 'zod'
 import { InputError } from '../../kit/errors.ts'
 import { mistakesOf } from '../../kit/input.ts'
 import type { ServiceContext } from './lean-koa.ts'

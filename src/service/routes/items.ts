@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { v7 as uuidv7, validate as isUuid } from 'uuid'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError } from '../../kit/errors.ts'
 import { requireDatabase } from '../db/database.ts'

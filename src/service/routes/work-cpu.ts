@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { departure } from '../http/departure.ts'
 import { answerJson } from '../http/json.ts'
 import { integer, parameters } from '../http/parameters.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { requireDatabase } from '../db/database.ts'
 import { sleep } from '../db/queries/sleep.ts'
 import { departure } from '../http/departure.ts'
