@@ -11,10 +11,16 @@ type Signal = 'SIGINT' | 'SIGTERM'
 
 const stopping = new AbortController()
 
+/** One Ctrl-C can come twice, from the terminal and from npm, within this time. Nobody presses keys so fast. */
+const sameSignalMs = 200
+let stoppedAtMs = 0
+
 /** The first signal asks the command to end; a second one, from a person who will not wait, ends the process. */
 const onSignal = (signal: Signal): void => {
+  const again = stopping.signal.aborted && performance.now() - stoppedAtMs > sameSignalMs
   // A worker hears a terminal's Ctrl-C and its parent's order to drain: the same wish twice.
-  if (stopping.signal.aborted && !cluster.isWorker) process.exit(128 + constants.signals[signal])
+  if (again && !cluster.isWorker) process.exit(128 + constants.signals[signal])
+  if (!stopping.signal.aborted) stoppedAtMs = performance.now()
   stopping.abort(signal)
 }
 

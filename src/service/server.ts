@@ -101,9 +101,13 @@ const drain = async ({ app, server, database, threads, state, chores, deps }: Pa
   const left = (): number => Math.max(0, deadline - clock.now())
   await finishRequests(server, left(), deps)
   await threads.close({ timeoutMs: left() })
-  await database?.[Symbol.asyncDispose]()
+  // A database that is going down itself must not keep the process.
+  await Promise.race([database?.[Symbol.asyncDispose](), sleep(Math.max(left(), leastDatabaseMs), clock)])
   log.info('drained')
 }
+
+/** What the database gets to say goodbye when requests and threads have used up the drain timeout. */
+const leastDatabaseMs = 1_000
 
 const finishRequests = async (server: Server, timeoutMs: number, { clock, log }: ServiceDeps): Promise<void> => {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
@@ -192,6 +196,8 @@ const httpServer = (app: LeanKoa, { http }: Config): Server => {
       keepAliveTimeout: http.keepAliveTimeoutMs,
       requestTimeout: http.requestTimeoutMs,
       headersTimeout: http.requestTimeoutMs,
+      // Node looks for requests that are overdue only so often; its own interval is 30 s.
+      connectionsCheckingInterval: Math.min(30_000, Math.ceil(http.requestTimeoutMs / 4)),
       noDelay: true,
     },
     app.callback(),

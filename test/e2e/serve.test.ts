@@ -62,8 +62,16 @@ test('a second signal exits at once', async () => {
   await using service = await serve([], { DRAIN_DELAY_MS: '20000' })
   service.process.kill('SIGINT')
   await until('readiness is gone', async () => (await status(`${service.adminUrl}/readyz`)) === 503)
+  await sleep(300)
   service.process.kill('SIGINT')
   assert.equal(await service.exit, 130)
+})
+
+test('one Ctrl-C that comes twice, from the terminal and from npm, is one signal', async () => {
+  await using service = await serve([], { DRAIN_DELAY_MS: '400' })
+  service.process.kill('SIGINT')
+  service.process.kill('SIGINT')
+  assert.equal(await service.exit, 0)
 })
 
 test('wrong environment: all mistakes named at once, exit 2, nothing started', async () => {

@@ -39,7 +39,10 @@ const isAlive = (pid: number): boolean => {
 test('three workers serve one port and name themselves', async () => {
   await using service = await serve(['--workers', '3'])
   await started(service)
-  assert.deepEqual([...(await instances(service.url, 30))].map(String).toSorted((a, b) => a.localeCompare(b)), ['e2e/1', 'e2e/2', 'e2e/3'])
+  assert.deepEqual(
+    [...(await instances(service.url, 30))].map(String).toSorted((a, b) => a.localeCompare(b)),
+    ['e2e/1', 'e2e/2', 'e2e/3'],
+  )
   service.process.kill('SIGTERM')
   assert.equal(await service.exit, 0)
 })

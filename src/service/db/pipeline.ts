@@ -97,7 +97,7 @@ export class Pipeline {
     this.#state = state
     const { onChange } = this.#options
     if (state.name === 'up') onChange()
-    else if (before.name === 'up' || (before.name === 'connecting' && state.name === 'waiting')) onChange(why)
+    else if (state.name === 'waiting') onChange(why)
   }
 
   #connect(): pg.Client {
