@@ -1,0 +1,115 @@
+/** What the bench measures: servers, rows and bars are data; `measure.ts` knows none of them by name. */
+import { fileURLToPath } from 'node:url'
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+export type ServerName = 'ours' | 'bare' | 'koa' | 'fastapi'
+
+/** A program that serves HTTP on `HOST`:`PORT` and finds its database at `DATABASE_URL`. */
+export type Server = { readonly name: ServerName; readonly title: string; readonly command: readonly string[] }
+
+export const root = here('../../')
+export const pythonEnvironment = here('../../.plimsoll/bench/venv')
+export const pythonRequirements = here('peers/fastapi/requirements.txt')
+
+/** The servers by name; `entry` is the built command line of Plimsoll that stands for "ours". */
+export const serversOf = (entry: string): Record<ServerName, Server> => ({
+  ours: { name: 'ours', title: 'Plimsoll', command: [process.execPath, entry, 'serve'] },
+  bare: { name: 'bare', title: 'node:http', command: [process.execPath, here('peers/bare-http.cjs')] },
+  koa: { name: 'koa', title: 'koa + router + pg', command: [process.execPath, here('peers/koa-stock.ts')] },
+  fastapi: {
+    name: 'fastapi',
+    title: 'FastAPI',
+    command: [`${pythonEnvironment}/bin/python`, here('peers/fastapi/app.py')],
+  },
+})
+
+/** What a row promises of its figure: a bar to reach, and a stretch beyond it where there is one. */
+export type Target = { readonly direction: 'at least' | 'at most'; readonly bar: number; readonly stretch?: number }
+
+/** Requests per second of ours, as a share of another server's in the same round or of a fixed rate. */
+export type LoadRow = {
+  readonly kind: 'load'
+  readonly name: string
+  readonly path: string
+  readonly connections: number
+  readonly against: ServerName | number
+  readonly beside: readonly ServerName[]
+  readonly target: Target
+  /**
+   * Which servers must have used their whole core for a round to count. With a database the other one must: were it held
+   * up, the ratio would flatter us. That Postgres holds ours up first only makes the ratio a floor, and is noted.
+   */
+  readonly wholeCoreOf: 'both' | 'the other' | 'none'
+  /** Longer rounds than the others need. With waits of 100 ms, each round loses up to 100 ms to its last ones. */
+  readonly secondsAtLeast?: number
+}
+
+/** Milliseconds from spawning `serve` to its first 200, as a multiple of another server's. */
+export type StartRow = {
+  readonly kind: 'start'
+  readonly name: string
+  readonly path: string
+  readonly against: ServerName
+  readonly beside: readonly ServerName[]
+  readonly spawnsPerRound: number
+  readonly target: Target
+}
+
+/** Megabytes resident in one worker after load. */
+export type MemoryRow = {
+  readonly kind: 'memory'
+  readonly name: string
+  readonly path: string
+  readonly connections: number
+  readonly target: Target
+}
+
+export type Row = LoadRow | StartRow | MemoryRow
+
+const atLeast = (bar: number, stretch: number): Target => ({ direction: 'at least', bar, stretch })
+
+const databaseRow = {
+  kind: 'load',
+  connections: 64,
+  against: 'koa',
+  beside: ['fastapi'],
+  wholeCoreOf: 'the other',
+} as const
+
+const waitRow = {
+  kind: 'load',
+  path: '/work/wait?ms=100',
+  beside: ['bare', 'koa', 'fastapi'],
+  wholeCoreOf: 'none',
+  secondsAtLeast: 10,
+} as const
+
+export const rows: readonly Row[] = [
+  {
+    kind: 'load',
+    name: 'json',
+    path: '/json',
+    connections: 64,
+    against: 'bare',
+    beside: ['koa', 'fastapi'],
+    wholeCoreOf: 'both',
+    target: atLeast(0.9, 1),
+  },
+  { ...databaseRow, name: 'db', path: '/db', target: atLeast(2, 2.8) },
+  { ...databaseRow, name: 'queries', path: '/queries?queries=20', target: atLeast(1.7, 2.4) },
+  { ...databaseRow, name: 'updates', path: '/updates?queries=20', target: atLeast(1.7, 2.4) },
+  { ...databaseRow, name: 'items', path: '/items?limit=100', target: atLeast(1.5, 1.8) },
+  { ...waitRow, name: 'wait-1000', connections: 1000, against: 10_000, target: atLeast(0.95, 0.97) },
+  { ...waitRow, name: 'wait-4000', connections: 4000, against: 40_000, target: atLeast(0.7, 0.8) },
+  {
+    kind: 'start',
+    name: 'start',
+    path: '/json',
+    against: 'bare',
+    beside: ['fastapi'],
+    spawnsPerRound: 4,
+    target: { direction: 'at most', bar: 2.5, stretch: 2 },
+  },
+  { kind: 'memory', name: 'memory', path: '/json', connections: 64, target: { direction: 'at most', bar: 130 } },
+]
