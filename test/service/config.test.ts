@@ -172,7 +172,7 @@ test('what is not a variable of the service is not looked at', () => {
   assert.deepEqual(parse({ PATH: '/bin', PORTS: 'x', port: 'y' }), defaults)
 })
 
-test('a worker without a number is the first', () => {
-  assert.equal(workerNumber({}), 1)
+test('only a process that was started as a worker has a worker number', () => {
+  assert.equal(workerNumber({}), undefined)
   assert.equal(workerNumber({ PLIMSOLL_WORKER: '3' }), 3)
 })
