@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import cluster from 'node:cluster'
 import { enableCompileCache } from 'node:module'
 import { constants } from 'node:os'
 import type { CommandHost } from './cli/host.ts'
@@ -14,12 +13,14 @@ const stopping = new AbortController()
 /** One Ctrl-C can come twice, from the terminal and from npm, within this time. Nobody presses keys so fast. */
 const sameSignalMs = 200
 let stoppedAtMs = 0
+// Node's own mark on the processes that its cluster module starts; to ask that module would load it.
+const isWorker = process.env['NODE_UNIQUE_ID'] !== undefined
 
 /** The first signal asks the command to end; a second one, from a person who will not wait, ends the process. */
 const onSignal = (signal: Signal): void => {
   const again = stopping.signal.aborted && performance.now() - stoppedAtMs > sameSignalMs
   // A worker hears a terminal's Ctrl-C and its parent's order to drain: the same wish twice.
-  if (again && !cluster.isWorker) process.exit(128 + constants.signals[signal])
+  if (again && !isWorker) process.exit(128 + constants.signals[signal])
   if (!stopping.signal.aborted) stoppedAtMs = performance.now()
   stopping.abort(signal)
 }

@@ -121,6 +121,6 @@ const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
     logLevel: knob.LOG_LEVEL,
   })
 
-/** Which worker this process is; set by `workers.ts` for the processes that it starts. */
-export const workerNumber = (env: Readonly<Record<string, string | undefined>>): number =>
-  Number(env['PLIMSOLL_WORKER'] ?? 1)
+/** Which worker this process is, where `workers.ts` has started it. */
+export const workerNumber = (env: Readonly<Record<string, string | undefined>>): number | undefined =>
+  env['PLIMSOLL_WORKER'] === undefined ? undefined : Number(env['PLIMSOLL_WORKER'])

@@ -1,8 +1,7 @@
-import cluster from 'node:cluster'
 import { workerNumber } from './config.ts'
 import type { Health } from './probes.ts'
 import { closeNow, freePort, startAdmin, startService, type ServiceDeps } from './server.ts'
-import { startWorkers, type WorkerMessage } from './workers.ts'
+import type { WorkerMessage } from './workers.ts'
 
 export type RunOptions = Omit<ServiceDeps, 'worker' | 'onHealth'> & {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -12,7 +11,8 @@ export type RunOptions = Omit<ServiceDeps, 'worker' | 'onHealth'> & {
 
 /** Runs the service until the signal, as one process, as the parent of workers, or as one of them. */
 export const runService = (options: RunOptions): Promise<void> => {
-  if (cluster.isWorker) return runWorker(options)
+  const worker = workerNumber(options.env)
+  if (worker !== undefined) return runWorker(options, worker)
   return options.config.workers > 1 ? runParent(options) : runAlone(options)
 }
 
@@ -24,6 +24,8 @@ const runAlone = async (options: RunOptions): Promise<void> => {
 }
 
 const runParent = async (options: RunOptions): Promise<void> => {
+  // Only here: what it loads would slow the start of a replica that is one process.
+  const { startWorkers } = await import('./workers.ts')
   const { host, port } = options.config.http
   const workers = startWorkers({
     ...options,
@@ -35,8 +37,7 @@ const runParent = async (options: RunOptions): Promise<void> => {
   await workers.drain()
 }
 
-const runWorker = async (options: RunOptions): Promise<void> => {
-  const worker = workerNumber(options.env)
+const runWorker = async (options: RunOptions, worker: number): Promise<void> => {
   const service = await startService({ ...options, worker, onHealth: tellParent })
   await aborted(options.signal)
   await service.drain()

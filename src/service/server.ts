@@ -50,6 +50,7 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
   const address = await listen(server, { ...config.http, shared: config.workers > 1 })
   log.info({ ...address, instance: identity.name }, 'listening')
   state.listening()
+  void database?.open()
   const chores = startChores(database, log)
   const parts = { app, server, database, threads, state, chores, deps }
   return { identity, address, health: () => state.health(), drain: once(() => drain(parts)) }
@@ -101,13 +102,10 @@ const drain = async ({ app, server, database, threads, state, chores, deps }: Pa
   const left = (): number => Math.max(0, deadline - clock.now())
   await finishRequests(server, left(), deps)
   await threads.close({ timeoutMs: left() })
-  // A database that is going down itself must not keep the process.
-  await Promise.race([database?.[Symbol.asyncDispose](), sleep(Math.max(left(), leastDatabaseMs), clock)])
+  // It ends also when the database does not answer: after the time that its longest statement may take.
+  await database?.[Symbol.asyncDispose]()
   log.info('drained')
 }
-
-/** What the database gets to say goodbye when requests and threads have used up the drain timeout. */
-const leastDatabaseMs = 1_000
 
 const finishRequests = async (server: Server, timeoutMs: number, { clock, log }: ServiceDeps): Promise<void> => {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))

@@ -1,8 +1,10 @@
 import type pg from 'pg'
 import type { ProblemCode } from '../../contract/problems.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
-import { Pipeline } from './pipeline.ts'
-import { type Session, SessionPool } from './pool.ts'
+import { unavailable } from './failure.ts'
+import type { Pipeline } from './pipeline.ts'
+import type { LentSession, Session, SessionPool } from './pool.ts'
 import { begin, commit, rollback } from './queries/transaction-control.ts'
 import { cancelBackend } from './queries/cancel-backend.ts'
 import type { Statement, Value } from './statement.ts'
@@ -24,14 +26,32 @@ export type DatabaseOptions = {
 
 /** The service's database: short statements share a connection, transactions and long statements borrow one. */
 export class Database implements Session, AsyncDisposable {
-  readonly #pipelines: readonly Pipeline[]
-  readonly #pool: SessionPool
+  readonly #options: DatabaseOptions
+  /** Empty and undefined until `open`. */
+  #pipelines: readonly Pipeline[] = []
+  #pool: SessionPool | undefined
   #closed: Promise<void> | undefined
   /** The last change that `onEvent` was told of. Each attempt to connect fails anew, about five times a second. */
   #told = ''
 
   constructor(options: DatabaseOptions) {
-    const connection: pg.ClientConfig = { connectionString: options.url, application_name: options.applicationName }
+    this.#options = options
+  }
+
+  /**
+   * Loads the driver and starts to connect. Until then every use fails as while the database is away: a service that
+   * starts listens first.
+   */
+  async open(): Promise<void> {
+    const [{ Pipeline }, { SessionPool }] = await Promise.all([import('./pipeline.ts'), import('./pool.ts')])
+    if (this.#closed !== undefined) return
+    const options = this.#options
+    const connection: pg.ClientConfig = {
+      connectionString: options.url,
+      application_name: options.applicationName,
+      // Timestamps are read as text: whatever the server's defaults are, they come in this one form.
+      options: '-c TimeZone=UTC -c DateStyle=ISO',
+    }
     const { statementTimeoutMs, onEvent } = options
     const onChange = (why?: Error): void => this.#changed(why, onEvent)
     const newPipeline = (): Pipeline => new Pipeline({ connection, statementTimeoutMs, onChange })
@@ -49,22 +69,24 @@ export class Database implements Session, AsyncDisposable {
   }
 
   get stats(): { readonly size: number; readonly idle: number; readonly waiting: number; readonly pipelined: number } {
-    return { ...this.#pool.stats, pipelined: this.#pipelines.reduce((sum, { inFlight }) => sum + inFlight, 0) }
+    return {
+      ...(this.#pool?.stats ?? noSessions),
+      pipelined: this.#pipelines.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    }
   }
 
   /** Executes a short statement on the shared connection with the least to do. It cannot be cancelled. */
   run<Row, Values extends readonly Value[]>(statement: Statement<Row, Values>, values: Values): Promise<Row[]> {
-    return this.#leastBusy().run(statement, values)
+    return this.#leastBusy()?.run(statement, values) ?? Promise.reject(unavailable())
   }
 
   /** Executes a statement that may take long on a connection of its own, and cancels it on the server on abort. */
   runLong<Row, Values extends readonly Value[]>(
     statement: Statement<Row, Values>,
     values: Values,
-    signal: AbortSignal,
+    signal: Cancellation,
   ): Promise<Row[]> {
-    signal.throwIfAborted()
-    return this.#pool.lend(async (session) => {
+    return this.#lend(async (session) => {
       signal.throwIfAborted()
       let cancelled: Promise<unknown> | undefined
       const cancel = (): void => {
@@ -83,7 +105,7 @@ export class Database implements Session, AsyncDisposable {
 
   /** Runs `use` in one transaction: committed when it returns, rolled back when it throws. */
   transaction<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
-    return this.#pool.lend(async (session) => {
+    return this.#lend(async (session) => {
       await session.run(begin, [])
       try {
         const result = await use(session)
@@ -113,17 +135,23 @@ export class Database implements Session, AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([this.#pool.end(), ...this.#pipelines.map((pipeline) => pipeline.end())])
+    await Promise.all([this.#pool?.end(), ...this.#pipelines.map((pipeline) => pipeline.end())])
   }
 
-  #leastBusy(): Pipeline {
-    let best = this.#pipelines[0]!
+  #lend<Result>(use: (session: LentSession) => Promise<Result>): Promise<Result> {
+    return this.#pool?.lend(use) ?? Promise.reject(unavailable())
+  }
+
+  #leastBusy(): Pipeline | undefined {
+    let best = this.#pipelines[0]
     for (const pipeline of this.#pipelines) {
-      if (pipeline.up && (!best.up || pipeline.inFlight < best.inFlight)) best = pipeline
+      if (pipeline.up && (!best?.up || pipeline.inFlight < best.inFlight)) best = pipeline
     }
     return best
   }
 }
+
+const noSessions = { size: 0, idle: 0, waiting: 0 }
 
 /** What routes use in place of a database when none is configured: every use fails with `database-not-configured`. */
 export const requireDatabase = (database: Database | undefined): Database => {

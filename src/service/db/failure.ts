@@ -25,6 +25,10 @@ export const isStalePlan = (error: unknown): boolean => {
 /** What a connection fails with whose peer has not answered for longer than the server lets any statement run. */
 export const silence = (): Error => new Error('Connection terminated: no answer within the statement timeout')
 
+/** What every use fails with, at once, while no connection is up. */
+export const unavailable = (): Failure<ProblemCode> =>
+  new Failure('database-unavailable', { ...told['database-unavailable'] })
+
 const told: Partial<Record<ProblemCode, { detail: string; retryAfterSeconds?: number }>> = {
   'database-unavailable': { detail: 'the database cannot be reached', retryAfterSeconds: 1 },
   'database-busy': { detail: 'the statement met others that hold what it needs', retryAfterSeconds: 1 },

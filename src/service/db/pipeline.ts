@@ -1,7 +1,7 @@
 import pg from 'pg'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure } from '../../kit/errors.ts'
-import { silence } from './failure.ts'
+import { silence, unavailable } from './failure.ts'
 import { graceMs, Line } from './line.ts'
 import type { Statement, Value } from './statement.ts'
 
@@ -151,9 +151,6 @@ export class Pipeline {
 // A host name with several addresses fails with one error for each, under one that says nothing.
 const firstOf = (error?: Error): Error | undefined =>
   error instanceof AggregateError && error.message === '' ? (error.errors[0] as Error) : error
-
-const unavailable = (): Failure<ProblemCode> =>
-  new Failure('database-unavailable', { detail: 'the database cannot be reached', retryAfterSeconds: 1 })
 
 const flooded = (): Failure<ProblemCode> =>
   new Failure('database-busy', { detail: `${maxInFlight} statements are waiting for an answer`, retryAfterSeconds: 1 })

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { inspect, types } from 'node:util'
+import type { Departure } from './departure.ts'
 import Koa, { type DefaultState, type Middleware, type ParameterizedContext } from 'koa'
 
 /** What every handler of the service is given: Koa's context and a few fields of ours. */
@@ -18,12 +19,15 @@ export type PreparedReply = {
 type LeanFields = {
   /** Hands the answer over as ready bytes; `LeanKoa` says when that differs from setting `ctx.body`: never. */
   reply(status: number, type: string, body: string | Buffer, headers?: readonly string[]): void
+  /** Ends with the handler; see `departure.ts`. */
+  departure: Departure | undefined
   /** Path parameters of the matched route. */
   params: Readonly<Record<string, string>>
   /** Template of the matched route, as @koa/router names it. */
   _matchedRoute: string | RegExp | undefined
 }
 
+type LeanContext = Koa.Context & Pick<LeanFields, 'departure'> & { prepared: PreparedReply | undefined }
 type Next = (ctx: Koa.Context) => Promise<void>
 
 export type LeanKoaOptions = {
@@ -64,7 +68,7 @@ export class LeanKoa extends Koa {
   }
 
   // Koa calls it from callback(); its type declarations leave it out.
-  async handleRequest(ctx: Koa.Context & { prepared: PreparedReply | undefined }, middleware: Next): Promise<void> {
+  async handleRequest(ctx: LeanContext, middleware: Next): Promise<void> {
     ctx.res.statusCode = 404
     try {
       await middleware(ctx)
@@ -74,6 +78,7 @@ export class LeanKoa extends Koa {
       ctx.prepared = undefined
       ctx.onerror(asError(error))
     }
+    ctx.departure?.end()
   }
 
   #write(res: ServerResponse, { status, type, body, headers }: PreparedReply): void {
@@ -157,6 +162,7 @@ const contextConstructor = (app: Koa, replies: 'direct' | 'koa'): ContextConstru
     readonly originalUrl: string
     prepared: PreparedReply | undefined = undefined
     params: Readonly<Record<string, string>> = noParams
+    departure: Departure | undefined = undefined
     _matchedRoute: string | RegExp | undefined = undefined
     _request: LeanRequest | undefined = undefined
     _response: LeanResponse | undefined = undefined

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import httpErrors from 'http-errors'
@@ -136,7 +135,7 @@ const idShape = /^[\w.:-]{1,128}$/
 
 /** The caller's request id where it has a harmless form, otherwise a new one. */
 const requestId = (given: string | string[] | undefined): string =>
-  typeof given === 'string' && idShape.test(given) ? given : randomUUID()
+  typeof given === 'string' && idShape.test(given) ? given : crypto.randomUUID()
 
 /**
  * Answers what Node's parser could not read as a request, where Koa never comes to see it: a header section that is too
@@ -149,7 +148,7 @@ export const answerUnreadable =
     if (socket.writableEnded) return
     if (error.code === 'ECONNRESET' || !socket.writable || isAnswering(socket)) return void socket.destroy()
     const code = unreadable[error.code ?? ''] ?? 'malformed-request'
-    const body = JSON.stringify(problemDetails({ code, headers: {} }, randomUUID()))
+    const body = JSON.stringify(problemDetails({ code, headers: {} }, crypto.randomUUID()))
     const { status } = problems[code]
     const headers = ['Content-Type', 'application/problem+json', 'Content-Length', String(Buffer.byteLength(body))]
     const lines = pairs([...headers, ...app.standardHeaders]).map(([name, value]) => `${name}: ${value}\r\n`)

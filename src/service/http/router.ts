@@ -11,7 +11,7 @@ type Methods = Record<'get' | 'post' | 'put' | 'delete', (template: string, hand
 export type ServiceRouter = Pick<Router, 'match' | 'methods' | 'routes' | 'stack' | 'use'> & Methods
 
 /** Makes an empty router. */
-export const createRouter = (): ServiceRouter => new Router() as ServiceRouter
+export const createRouter = (): ServiceRouter => new Router()
 
 type StaticRoute = { readonly template: string; readonly handler: ServiceMiddleware }
 

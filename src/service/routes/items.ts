@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { v7 as uuidv7, validate as isUuid } from 'uuid'
 import * as z from 'zod'
 import type { ProblemCode } from '../../contract/problems.ts'
@@ -61,7 +60,7 @@ export const items: Route = (router, { config, database }) => {
       const [item] = await session.run(createItem, [uuidv7(), name, note, quantity])
       return JSON.stringify(item)
     }
-    const key = idempotencyKey(ctx, request.text)
+    const key = await idempotencyKey(ctx, request.text)
     if (key === undefined) return answerCreated(ctx, await create(db))
     const { answer, replayed } = await idempotently(db, key, create)
     if (replayed) ctx.set('Idempotency-Replayed', 'true')
@@ -124,13 +123,14 @@ const itemId = (ctx: ServiceContext): string => {
 
 const keyShape = /^[\x21-\x7e]{1,255}$/
 
-const idempotencyKey = (ctx: ServiceContext, body: string): IdempotentRequest | undefined => {
+const idempotencyKey = async (ctx: ServiceContext, body: string): Promise<IdempotentRequest | undefined> => {
   const key = ctx.req.headers['idempotency-key']
   if (key === undefined) return undefined
   if (typeof key !== 'string' || !keyShape.test(key)) {
     throw new InputError([{ field: 'Idempotency-Key', value: key, accepted: '1 to 255 visible ASCII characters' }])
   }
-  return { key, fingerprint: createHash('sha256').update(`${ctx.method} ${ctx.path}\n${body}`).digest('base64url') }
+  const request = new TextEncoder().encode(`${ctx.method} ${ctx.path}\n${body}`)
+  return { key, fingerprint: Buffer.from(await crypto.subtle.digest('SHA-256', request)).toString('base64url') }
 }
 
 const etagShape = /^"(\d{1,9})"$/

@@ -1,4 +1,5 @@
 import { processTimers, wait, type Timers } from './wait.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
 
 /** Monotonic milliseconds and the timers that belong to them. */
 export type Clock = Timers & Readonly<{ now: () => number }>
@@ -17,7 +18,7 @@ const processClock: Clock = { ...processTimers, now: () => performance.now() }
  */
 export const gather = async (
   times: readonly number[],
-  signal?: AbortSignal,
+  signal?: Cancellation,
   clock: Clock = processClock,
 ): Promise<Gathered> => {
   const start = clock.now()

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import type { Cancellation } from '../../kit/cancellation.ts'
 import { processTimers, wait, type Timers } from './wait.ts'
 
 const chunkMib = 4
@@ -11,7 +12,7 @@ const chunkMib = 4
 export const holdMemory = async (
   mib: number,
   ms: number,
-  signal?: AbortSignal,
+  signal?: Cancellation,
   timers: Timers = processTimers,
 ): Promise<void> => {
   const held: ArrayBuffer[] = []

@@ -1,3 +1,5 @@
+import type { Cancellation } from '../../kit/cancellation.ts'
+
 /** The timers that waiting uses; a parameter so that tests can run on a virtual clock. */
 export type Timers = Readonly<{
   setTimeout: (callback: () => void, ms: number) => unknown
@@ -16,7 +18,7 @@ export const processTimers: Timers = {
  *
  * Without a signal it costs one timer and one promise. `ms` is at most 2^31 - 1, what a Node timer can hold.
  */
-export const wait = (ms: number, signal?: AbortSignal, timers: Timers = processTimers): Promise<void> => {
+export const wait = (ms: number, signal?: Cancellation, timers: Timers = processTimers): Promise<void> => {
   if (signal !== undefined) return waitUnlessAborted(ms, signal, timers)
   // A Node timer of 0 ms waits for 1 ms.
   if (ms <= 0) return Promise.resolve()
@@ -25,13 +27,13 @@ export const wait = (ms: number, signal?: AbortSignal, timers: Timers = processT
   })
 }
 
-const waitUnlessAborted = async (ms: number, signal: AbortSignal, timers: Timers): Promise<void> => {
-  signal.throwIfAborted()
-  if (ms <= 0) return
-  await new Promise<void>((resolve, reject) => {
+const waitUnlessAborted = (ms: number, signal: Cancellation, timers: Timers): Promise<void> => {
+  if (signal.aborted) return Promise.reject(signal.reason)
+  if (ms <= 0) return Promise.resolve()
+  return new Promise((resolve, reject) => {
     const abort = (): void => {
       timers.clearTimeout(timer as never)
-      reject(signal.reason as Error)
+      reject(signal.reason)
     }
     const timer = timers.setTimeout(() => {
       signal.removeEventListener('abort', abort)

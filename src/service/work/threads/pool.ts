@@ -2,6 +2,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Piscina } from 'piscina'
 import type { ProblemCode } from '../../../contract/problems.ts'
+import type { Cancellation } from '../../../kit/cancellation.ts'
 import { Failure } from '../../../kit/errors.ts'
 import type { Burn } from '../burn.ts'
 import { wait } from '../wait.ts'
@@ -61,7 +62,7 @@ export class Threads {
   }
 
   /** Uses `ms` milliseconds of CPU time in a thread. Rejects like {@link Threads.sleep}. */
-  cpu(ms: number, signal?: AbortSignal): Promise<Burn> {
+  cpu(ms: number, signal?: Cancellation): Promise<Burn> {
     return this.#submit({ task: 'cpu', ms }, signal) as Promise<Burn>
   }
 
@@ -72,7 +73,7 @@ export class Threads {
    * closing; with `signal.reason` on abort, which takes a waiting task out of the queue and frees a running one's
    * thread within some milliseconds.
    */
-  sleep(ms: number, signal?: AbortSignal): Promise<Sleep> {
+  sleep(ms: number, signal?: Cancellation): Promise<Sleep> {
     return this.#submit({ task: 'sleep', ms }, signal) as Promise<Sleep>
   }
 
@@ -97,7 +98,7 @@ export class Threads {
     return this.#closed
   }
 
-  async #submit(order: Job['order'], signal: AbortSignal | undefined): Promise<unknown> {
+  async #submit(order: Job['order'], signal: Cancellation | undefined): Promise<unknown> {
     this.#refuseUnlessRoom()
     signal?.throwIfAborted()
     const job: Job = { order, done: Promise.withResolvers(), slot: undefined }

@@ -1,0 +1,11 @@
+/**
+ * What a piece of work needs to know of the wish that it should stop: the part of `AbortSignal` that is used here. Every
+ * `AbortSignal` is one; a lighter object can be one too.
+ */
+export type Cancellation = {
+  readonly aborted: boolean
+  readonly reason: unknown
+  throwIfAborted(): void
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
