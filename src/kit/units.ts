@@ -11,6 +11,9 @@ export const parseDurationMs = (text: string): number | undefined => {
   return unit === undefined ? undefined : Number(amount) * unitMs[unit as keyof typeof unitMs]
 }
 
+/** `ms` to the microsecond: what a clock measures beyond that is noise, and looks like precision. */
+export const toMicrosecond = (ms: number): number => Math.round(ms * 1_000) / 1_000
+
 /** Events per second of `500` or `500/s`; undefined when `text` is not a rate. */
 export const parseRatePerSecond = (text: string): number | undefined => numberIn(rate, text)
 

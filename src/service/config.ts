@@ -81,7 +81,8 @@ export type Config = ReturnType<typeof shapeConfig>
  */
 export const parseConfig = (env: Readonly<Record<string, string | undefined>>, build: Build): Config => {
   const given = Object.fromEntries(Object.keys(knobs.shape).map((name) => [name, env[name] || undefined]))
-  const result = knobs.safeParse(given)
+  // It runs once: zod need not compile a function for it.
+  const result = knobs.safeParse(given, { jitless: true })
   if (!result.success) throw new InputError(mistakesOf(knobs, given, result.error).map(hideSecret))
   return shapeConfig(result.data, build)
 }

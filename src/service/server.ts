@@ -50,7 +50,8 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
   const address = await listen(server, { ...config.http, shared: config.workers > 1 })
   log.info({ ...address, instance: identity.name }, 'listening')
   state.listening()
-  void database?.open()
+  // Who waits for the port already is served first; the driver takes some milliseconds to load.
+  setImmediate(() => void database?.open())
   const chores = startChores(database, log)
   const parts = { app, server, database, threads, state, chores, deps }
   return { identity, address, health: () => state.health(), drain: once(() => drain(parts)) }

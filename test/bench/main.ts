@@ -166,7 +166,8 @@ const main = async (): Promise<number> => {
     await bench(parseOptions())
     return 0
   } catch (error) {
-    const isUsage = error instanceof InputError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS')
+    const { code } = error as { code?: unknown }
+    const isUsage = error instanceof InputError || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
     say(isUsage ? (error as Error).message : ((error as Error).stack ?? String(error)))
     return isUsage ? 2 : 1
   }

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { toMicrosecond } from '../../kit/units.ts'
 import { departure } from '../http/departure.ts'
 import { answerJson } from '../http/json.ts'
 import { integer, parameters } from '../http/parameters.ts'
@@ -12,6 +13,6 @@ export const workMemory: Route = (router, { config, clock }) => {
     const { mb, ms } = parameters(ctx, schema)
     const start = clock.now()
     await holdMemory(mb, ms, departure(ctx), clock)
-    answerJson(ctx, { mb, ms, tookMs: clock.now() - start })
+    answerJson(ctx, { mb, ms, tookMs: toMicrosecond(clock.now() - start) })
   })
 }

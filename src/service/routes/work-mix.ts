@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { toMicrosecond } from '../../kit/units.ts'
 import { requireDatabase } from '../db/database.ts'
 import { readRandomWorlds } from '../db/worlds.ts'
 import { departure } from '../http/departure.ts'
@@ -26,7 +27,12 @@ export const workMix: Route = (router, { config, database, threads, clock, rando
     const waited = clock.now()
     if (asked.cpu > 0) await threads.cpu(asked.cpu, gone)
     const end = clock.now()
-    const tookMs = { queries: queried - start, wait: waited - queried, cpu: end - waited, all: end - start }
+    const tookMs = {
+      queries: toMicrosecond(queried - start),
+      wait: toMicrosecond(waited - queried),
+      cpu: toMicrosecond(end - waited),
+      all: toMicrosecond(end - start),
+    }
     answerJson(ctx, { ...asked, tookMs })
   })
 }

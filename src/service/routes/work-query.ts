@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { toMicrosecond } from '../../kit/units.ts'
 import { requireDatabase } from '../db/database.ts'
 import { sleep } from '../db/queries/sleep.ts'
 import { departure } from '../http/departure.ts'
@@ -13,6 +14,6 @@ export const workQuery: Route = (router, { config, database, clock }) => {
     const { ms } = parameters(ctx, schema)
     const start = clock.now()
     await requireDatabase(database).runLong(sleep, [ms / 1000], departure(ctx))
-    answerJson(ctx, { ms, tookMs: clock.now() - start })
+    answerJson(ctx, { ms, tookMs: toMicrosecond(clock.now() - start) })
   })
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { toMicrosecond } from '../../kit/units.ts'
 import { departure } from '../http/departure.ts'
 import { answerJson } from '../http/json.ts'
 import { integer, parameters } from '../http/parameters.ts'
@@ -12,6 +13,6 @@ export const workWait: Route = (router, { config, clock }) => {
     const { ms } = parameters(ctx, schema)
     const start = clock.now()
     await wait(ms, departure(ctx), clock)
-    answerJson(ctx, { ms, tookMs: clock.now() - start })
+    answerJson(ctx, { ms, tookMs: toMicrosecond(clock.now() - start) })
   })
 }

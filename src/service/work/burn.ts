@@ -1,3 +1,5 @@
+import { toMicrosecond } from '../../kit/units.ts'
+
 /** A CPU as seen by the thread that runs on it. */
 export type Cpu = Readonly<{
   /** CPU time (user and system) that the calling thread has used so far, in ms. */
@@ -35,7 +37,7 @@ export const createBurner = (cpu: Cpu = threadCpu, nowMs: () => number = () => p
       calibrated ??= calibrate(cpu)
       const startMs = nowMs()
       const spent = spend(ms, calibrated, { cpu, stopped })
-      return { ...spent, tookMs: nowMs() - startMs }
+      return { ...spent, tookMs: toMicrosecond(nowMs() - startMs) }
     },
   }
 }
@@ -80,7 +82,7 @@ const spend = (
     cpuMs = seenMs
     unseen = 0
   }
-  return { cpuMs, iterations }
+  return { cpuMs: toMicrosecond(cpuMs), iterations }
 }
 
 /** Half of what is left: a core that became half as fast in between does not make the burn too long. */

@@ -1,3 +1,4 @@
+import { toMicrosecond } from '../../kit/units.ts'
 import { processTimers, wait, type Timers } from './wait.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
 
@@ -24,8 +25,8 @@ export const gather = async (
   const start = clock.now()
   const waitPart = async (ms: number): Promise<Part> => {
     await wait(ms, signal, clock)
-    return { ms, tookMs: clock.now() - start }
+    return { ms, tookMs: toMicrosecond(clock.now() - start) }
   }
   const parts = await Promise.all(times.map(waitPart))
-  return { tookMs: clock.now() - start, parts }
+  return { tookMs: toMicrosecond(clock.now() - start), parts }
 }

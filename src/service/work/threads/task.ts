@@ -1,4 +1,5 @@
 import { workerData } from 'node:worker_threads'
+import { toMicrosecond } from '../../../kit/units.ts'
 import { createBurner, type Burn } from '../burn.ts'
 import { isCancelled, sleepInSlot, type Slots } from './slots.ts'
 
@@ -23,7 +24,7 @@ const tasks: Tasks = {
   sleep: (ms, slot) => {
     const start = performance.now()
     sleepInSlot(slots, slot, ms)
-    return { tookMs: performance.now() - start }
+    return { tookMs: toMicrosecond(performance.now() - start) }
   },
 }
 
