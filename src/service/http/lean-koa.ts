@@ -17,7 +17,7 @@ export type PreparedReply = {
 }
 
 type LeanFields = {
-  /** Hands the answer over as ready bytes; `LeanKoa` says when that differs from setting `ctx.body`: never. */
+  /** Hands the answer over as ready bytes. To everybody else it is as if status, type and `ctx.body` had been set. */
   reply(status: number, type: string, body: string | Buffer, headers?: readonly string[]): void
   /** Ends with the handler; see `departure.ts`. */
   departure: Departure | undefined
