@@ -1,7 +1,9 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type Koa from 'koa'
 import type { Logger } from 'pino'
+import type { ProblemCode } from '../contract/problems.ts'
+import { Failure } from '../kit/errors.ts'
 import { assemble, createApp } from './app.ts'
 import type { Config } from './config.ts'
 import { Database } from './db/database.ts'
@@ -48,7 +50,7 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
   logErrors(app, log)
   const server = httpServer(app, config)
   const address = await listen(server, { ...config.http, shared: config.workers > 1 })
-  log.info({ ...address, instance: identity.name }, 'listening')
+  log.info({ ...address, worker: identity.worker }, 'listening')
   state.listening()
   // Who waits for the port already is served first; the driver takes some milliseconds to load.
   setImmediate(() => void database?.open())
@@ -202,6 +204,9 @@ const httpServer = (app: LeanKoa, { http }: Config): Server => {
     app.callback(),
   )
   server.on('clientError', answerUnreadable(app))
+  server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) =>
+    app.createContext(req, res).onerror(new Failure<ProblemCode>('expectation-failed')),
+  )
   return server
 }
 

@@ -372,6 +372,11 @@ test('a body that is slow to come is a 408, and has no effect if it comes after 
   assert.equal(read, 0)
 })
 
+test('an expectation that nobody can meet is a 417', async () => {
+  const answer = await request(service.port, '/json', { headers: { Expect: 'the-moon' } })
+  assertProblem(answer, 417, 'expectation-failed')
+})
+
 test('no bytes whatever make the service fail or hang', async () => {
   const whole = requestBytes('/work/wait?ms=1', { headers: { 'X-Request-Id': 'a', Accept: '*/*' } })
   const damage = fc.record({

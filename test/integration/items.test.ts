@@ -4,6 +4,7 @@ import pg from 'pg'
 import { migrate } from '../../src/service/db/migrate.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { startTestService } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 const databaseUrl = await freshDatabase()
 await migrate(databaseUrl)
@@ -399,4 +400,26 @@ test('a key is 1 to 255 visible ASCII characters', limits, async () => {
   }
   assert.equal(await countNamed('badly keyed'), 0)
   assert.equal((await post('x'.repeat(255), { name: 'well keyed' })).status, 201)
+})
+
+test('times are UTC whatever time zone and date style the database has', limits, async () => {
+  const url = await freshDatabase()
+  await migrate(url)
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  const name = new URL(url).pathname.slice(1)
+  await client.query(`alter database ${client.escapeIdentifier(name)} set timezone to 'Asia/Kolkata'`)
+  await client.query(`alter database ${client.escapeIdentifier(name)} set datestyle to 'German'`)
+  await client.end()
+  await using elsewhere = await startTestService({ DATABASE_URL: url })
+  await until('reachable', async () => (await fetch(`${elsewhere.url}/items`)).status === 200)
+  const before = Date.now()
+  const answer = await fetch(`${elsewhere.url}/items`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ name: 'sundial' }),
+  })
+  const { createdAt } = (await answer.json()) as Item
+  assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/)
+  assert.ok(Math.abs(Date.parse(createdAt) - before) < 10_000, createdAt)
 })
