@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure } from '../../kit/errors.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
-import type { ServiceContext } from './lean-koa.ts'
+import type { ServiceContext, Watch } from './lean-koa.ts'
 
 const watched = Symbol('requests whose handlers want to know when this connection closes')
 
@@ -24,7 +24,7 @@ export const departure = (ctx: ServiceContext): Cancellation => {
 }
 
 /** Watches for the client of one request to go: until `end` is called, or it has gone. */
-export class Departure implements Cancellation {
+class Departure implements Watch {
   aborted = false
   reason: unknown = undefined
   next: Departure | undefined

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { inspect, types } from 'node:util'
-import type { Departure } from './departure.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
 import Koa, { type DefaultState, type Middleware, type ParameterizedContext } from 'koa'
 
 /** What every handler of the service is given: Koa's context and a few fields of ours. */
@@ -16,11 +16,14 @@ export type PreparedReply = {
   readonly headers: readonly string[]
 }
 
+/** What a handler that wants to know of its client's departure has set up; see `departure.ts`. */
+export type Watch = Cancellation & { end(): void }
+
 type LeanFields = {
   /** Hands the answer over as ready bytes. To everybody else it is as if status, type and `ctx.body` had been set. */
   reply(status: number, type: string, body: string | Buffer, headers?: readonly string[]): void
-  /** Ends with the handler; see `departure.ts`. */
-  departure: Departure | undefined
+  /** Ended when the handler has ended. */
+  departure: Watch | undefined
   /** Path parameters of the matched route. */
   params: Readonly<Record<string, string>>
   /** Template of the matched route, as @koa/router names it. */
@@ -162,7 +165,7 @@ const contextConstructor = (app: Koa, replies: 'direct' | 'koa'): ContextConstru
     readonly originalUrl: string
     prepared: PreparedReply | undefined = undefined
     params: Readonly<Record<string, string>> = noParams
-    departure: Departure | undefined = undefined
+    departure: Watch | undefined = undefined
     _matchedRoute: string | RegExp | undefined = undefined
     _request: LeanRequest | undefined = undefined
     _response: LeanResponse | undefined = undefined
