@@ -10,7 +10,10 @@ const replicas = [1, 2].map((n) => ({
 }))
 
 test('what runs is described with its URLs and three commands to try, without the password', () => {
-  const database = { url: 'postgresql://plimsoll:secret@127.0.0.1:5433/plimsoll', dataDir: '/home/ann/.plimsoll/postgres' }
+  const database = {
+    url: 'postgresql://plimsoll:secret@127.0.0.1:5433/plimsoll',
+    dataDir: '/home/ann/.plimsoll/postgres',
+  }
   assert.equal(
     describeUp({ replicas, database, readyAfterMs: 2_345 }, '/home/ann'),
     `Plimsoll is up: 2 replicas, ready after 2.3 s
