@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { InputError } from '../kit/errors.ts'
-import { readBuild } from './build.ts'
+import { readRelease } from './build.ts'
 import type { CommandHost } from './host.ts'
 
 type AddCommand = (program: Command, host: CommandHost) => void
@@ -30,7 +30,7 @@ export const runCommand = async (args: readonly string[], host: CommandHost): Pr
 const programFor = async (name: string | undefined, host: CommandHost): Promise<Command> => {
   const program = new Command('plimsoll')
     .description('How much traffic a service carries safely, how many replicas it needs, and what its HPA will do.')
-    .version(readBuild(host.env).version)
+    .version(readRelease().version)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void host.stdout.write(text),

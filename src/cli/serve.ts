@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import pino from 'pino'
 import { parseConfig } from '../service/config.ts'
 import { runService } from '../service/run.ts'
+import { processClock } from '../service/work/gather.ts'
 import { readBuild } from './build.ts'
 import type { CommandHost } from './host.ts'
 
@@ -24,8 +25,7 @@ export const addServeCommand = (program: Command, host: CommandHost): void => {
         env: host.env,
         log,
         signal: host.signal,
-        clock: { now: () => performance.now(), setTimeout, clearTimeout },
-        epochMs: () => Date.now(),
+        clock: processClock,
         random: Math.random,
       })
     })

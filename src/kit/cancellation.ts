@@ -9,3 +9,10 @@ export type Cancellation = {
   addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void
   removeEventListener(type: 'abort', listener: () => void): void
 }
+
+/** Resolves when the signal aborts; at once if it has. */
+export const untilAborted = (signal: Cancellation): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })

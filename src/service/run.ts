@@ -1,3 +1,4 @@
+import { untilAborted } from '../kit/cancellation.ts'
 import { workerNumber } from './config.ts'
 import type { Health } from './probes.ts'
 import { closeNow, freePort, startAdmin, startService, type ServiceDeps } from './server.ts'
@@ -19,7 +20,7 @@ export const runService = (options: RunOptions): Promise<void> => {
 const runAlone = async (options: RunOptions): Promise<void> => {
   const service = await startService({ ...options, worker: 1 })
   await using _admin = await admin(options.config, service.health, options.log)
-  await aborted(options.signal)
+  await untilAborted(options.signal)
   await service.drain()
 }
 
@@ -33,13 +34,13 @@ const runParent = async (options: RunOptions): Promise<void> => {
     nowMs: options.clock.now,
   })
   await using _admin = await admin(options.config, workers.health, options.log)
-  await aborted(options.signal)
+  await untilAborted(options.signal)
   await workers.drain()
 }
 
 const runWorker = async (options: RunOptions, worker: number): Promise<void> => {
   const service = await startService({ ...options, worker, onHealth: tellParent })
-  await aborted(options.signal)
+  await untilAborted(options.signal)
   await service.drain()
 }
 
@@ -52,9 +53,3 @@ const admin = async (...args: Parameters<typeof startAdmin>): Promise<AsyncDispo
   const server = await startAdmin(...args)
   return { [Symbol.asyncDispose]: () => closeNow(server) }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })

@@ -14,6 +14,7 @@ import { identify, type Identity } from './identity.ts'
 import { type Health, probes } from './probes.ts'
 import type { Clock } from './work/gather.ts'
 import { createThreads, type Threads } from './work/threads/pool.ts'
+import { wait } from './work/wait.ts'
 
 export type ServiceDeps = {
   readonly config: Config
@@ -21,7 +22,6 @@ export type ServiceDeps = {
   readonly worker: number
   readonly log: Logger
   readonly clock: Clock
-  readonly epochMs: () => number
   readonly random: () => number
   /** Told of every change, and once the service listens. */
   readonly onHealth?: (health: Health) => void
@@ -100,7 +100,7 @@ const drain = async ({ app, server, database, threads, state, chores, deps }: Pa
   state.draining()
   clearInterval(chores)
   app.standardHeaders = [...app.standardHeaders, 'Connection', 'close']
-  await sleep(config.drain.delayMs, clock)
+  await wait(config.drain.delayMs, undefined, clock)
   const deadline = clock.now() + config.drain.timeoutMs
   const left = (): number => Math.max(0, deadline - clock.now())
   await finishRequests(server, left(), deps)
@@ -121,8 +121,6 @@ const finishRequests = async (server: Server, timeoutMs: number, { clock, log }:
   clock.clearTimeout(timer as never)
 }
 
-const sleep = (ms: number, clock: Clock): Promise<void> => new Promise((resolve) => void clock.setTimeout(resolve, ms))
-
 /**
  * From start to end: starting, ready, draining. `started` is set once and for all when the service first is ready; the
  * database counts for readiness until then only. When it goes down later, taking every replica out of the load balancer
@@ -132,10 +130,13 @@ class Lifecycle {
   #phase: 'starting' | 'serving' | 'draining' = 'starting'
   #started = false
   #database: string
+  /** Nothing is waited for any more; true from the start without a database. */
+  #reached: boolean
   readonly #onChange: (health: Health) => void
 
   constructor(hasDatabase: boolean, onChange: (health: Health) => void = () => {}) {
     this.#database = hasDatabase ? 'connecting' : 'none configured'
+    this.#reached = !hasDatabase
     this.#onChange = onChange
   }
 
@@ -155,12 +156,13 @@ class Lifecycle {
   }
 
   database(reachable: boolean, why?: Error): void {
+    this.#reached ||= reachable
     this.#database = reachable ? 'reachable' : `unreachable${why === undefined ? '' : `: ${why.message}`}`
     this.#changed()
   }
 
   #changed(): void {
-    this.#started ||= this.#phase === 'serving' && /^(reachable|none)/.test(this.#database)
+    this.#started ||= this.#phase === 'serving' && this.#reached
     this.#onChange(this.health())
   }
 }

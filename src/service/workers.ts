@@ -22,7 +22,7 @@ export type Workers = {
   readonly drain: () => Promise<void>
 }
 
-/** A worker that dies is replaced at once, and after that ever later, up to this: always within two seconds. */
+/** A worker that dies is replaced soon, and if it dies again ever later, up to this: always within two seconds. */
 const longestBackOffMs = 1_500
 const firstBackOffMs = 50
 /** A worker that ran this long was sound: the next failure starts from the first back-off. */

@@ -97,7 +97,7 @@ const start = async (t: TestContext, link: Link) => {
   const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) })
   const config = parseConfig(env, testBuild)
   const clock = { now: () => performance.now(), setTimeout, clearTimeout }
-  const service = await startService({ config, worker: 1, log, clock, epochMs: () => Date.now(), random: Math.random })
+  const service = await startService({ config, worker: 1, log, clock, random: Math.random })
   t.after(service.drain)
   const admin = await startAdmin(config, service.health, log)
   t.after(() => closeNow(admin))

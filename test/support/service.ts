@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import { parseConfig } from '../../src/service/config.ts'
 import { type Service, type ServiceDeps, startService } from '../../src/service/server.ts'
+import { processClock } from '../../src/service/work/gather.ts'
 
 export type TestService = AsyncDisposable & {
   /** `http://127.0.0.1:PORT`, without a slash at the end. */
@@ -29,8 +30,7 @@ export const startTestService = async (
     config: parseConfig({ ...testEnv, ...env }, testBuild),
     worker: 1,
     log: pino({ level: 'silent' }),
-    clock: { now: () => performance.now(), setTimeout, clearTimeout },
-    epochMs: () => Date.now(),
+    clock: processClock,
     random: Math.random,
     ...parts,
   })

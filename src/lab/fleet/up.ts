@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { relative } from 'node:path'
+import { untilAborted } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
 import type { ReplicaStatus } from './fleet.ts'
 import { startLocalFleet } from './local.ts'
@@ -89,10 +89,6 @@ const migrate = async ([program, ...args]: CommandLine, env: Environment, signal
   const exit = await exited
   if (exit.code === 0) return
   throw new Failure('migrate_failed', { detail: `plimsoll migrate ${describeExit(exit)}${asBlock(output.lines)}` })
-}
-
-const untilAborted = async (signal: AbortSignal): Promise<void> => {
-  if (!signal.aborted) await once(signal, 'abort')
 }
 
 const untilLost = async ({ exited, dataDir }: Database): Promise<never> => {

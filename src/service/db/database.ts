@@ -153,7 +153,7 @@ export class Database implements Session, AsyncDisposable {
 
 const noSessions = { size: 0, idle: 0, waiting: 0 }
 
-/** What routes use in place of a database when none is configured: every use fails with `database-not-configured`. */
+/** The database, for a route that cannot do without; throws `database-not-configured` where there is none. */
 export const requireDatabase = (database: Database | undefined): Database => {
   if (database === undefined) {
     throw new Failure<ProblemCode>('database-not-configured', { detail: 'set DATABASE_URL to use this route' })

@@ -44,7 +44,8 @@ export const parameters = <Schema extends ParameterSchema>(ctx: ServiceContext, 
 /** What stands behind a limit would go unread and unnamed; Node's bound on a request's head is limit enough. */
 const everyKey = { maxKeys: 0 }
 
-const queryOf = (url: string): string => {
+/** The query of a request target, still encoded; empty where there is none. */
+export const queryOf = (url: string): string => {
   const at = url.indexOf('?')
   return at === -1 ? '' : url.slice(at + 1)
 }

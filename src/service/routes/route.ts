@@ -14,8 +14,6 @@ export type RouteDeps = {
   readonly threads: Threads
   /** Monotonic milliseconds since the process started, and timers. */
   readonly clock: Clock
-  /** Milliseconds since 1970, for times that others see. */
-  readonly epochMs: () => number
   /** Uniform in [0, 1). */
   readonly random: () => number
 }

@@ -8,6 +8,7 @@ import { randomWorldNumber, readRandomWorlds, updateRandomWorlds, worldRows } fr
 import { fortunesPage } from '../http/fortunes-page.ts'
 import { answerJson } from '../http/json.ts'
 import type { ServiceContext } from '../http/lean-koa.ts'
+import { queryOf } from '../http/parameters.ts'
 import type { Route, RouteDeps } from './route.ts'
 
 const greeting = 'Hello, World!'
@@ -68,8 +69,7 @@ const worldCache = (database: RouteDeps['database']): ((ids: readonly number[]) 
 }
 
 const clampedCount = ({ req }: ServiceContext, name: string): number => {
-  const url = req.url!
-  const given = parse(url.slice(url.indexOf('?') + 1), '&', '=', { maxKeys: 8 })[name]
+  const given = parse(queryOf(req.url!))[name]
   const count = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : 1
   return Math.min(Math.max(count, 1), mostQueries)
 }

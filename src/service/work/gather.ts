@@ -11,7 +11,8 @@ export type Gathered = Readonly<{ tookMs: number; parts: readonly Part[] }>
 /** One wait of a gathering: what was asked for and what it took. */
 export type Part = Readonly<{ ms: number; tookMs: number }>
 
-const processClock: Clock = { ...processTimers, now: () => performance.now() }
+/** The time of this process. */
+export const processClock: Clock = { ...processTimers, now: () => performance.now() }
 
 /**
  * Waits for all the given times (ms) at once, as a request does that fans out to several back ends: it takes as long

@@ -22,7 +22,6 @@ const start = (replies: 'direct' | 'koa'): Promise<Listening> => {
     database: undefined,
     threads,
     clock: { now: () => 1_234.5, setTimeout, clearTimeout },
-    epochMs: () => 0,
     random: () => 0,
   }
   return listen(createApp(deps).callback())

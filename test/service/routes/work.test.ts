@@ -47,7 +47,6 @@ const start = async (t: TestContext, env: Readonly<Record<string, string>> = {})
     database: undefined,
     threads,
     clock,
-    epochMs: () => 0,
     random: () => 0,
   }
   const app = createApp(deps)
