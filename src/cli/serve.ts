@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import pino from 'pino'
 import { parseConfig } from '../service/config.ts'
 import { runService } from '../service/run.ts'
-import { processClock } from '../service/work/gather.ts'
+import { processClock } from '../kit/timers.ts'
 import { readBuild } from './build.ts'
 import type { CommandHost } from './host.ts'
 

@@ -1,6 +1,8 @@
 import { LeanKoa } from './http/lean-koa.ts'
 import { answerProblem } from './http/problem.ts'
-import { createRouter, dispatch, type ServiceRouter, unmatched } from './http/router.ts'
+import { Api } from './http/api.ts'
+import { Deadlines } from './http/deadlines.ts'
+import { dispatch, unmatched } from './http/router.ts'
 import { routes } from './routes/index.ts'
 import type { RouteDeps } from './routes/route.ts'
 
@@ -8,20 +10,21 @@ import type { RouteDeps } from './routes/route.ts'
 export const createApp = (deps: RouteDeps): LeanKoa => {
   const { http } = deps.config
   const headers = ['Server', 'plimsoll', 'Plimsoll-Instance', deps.identity.name]
-  return assemble({ headers, replies: http.replies }, routes, deps)
+  const deadlines = new Deadlines({ ...deps.config.deadline, clock: deps.clock })
+  return assemble({ headers, replies: http.replies, deadlines }, routes, deps)
 }
 
 /** Makes an application of some routes: one for the service, one for its admin port. */
 export const assemble = <Deps>(
   options: ConstructorParameters<typeof LeanKoa>[0],
-  routes: readonly ((router: ServiceRouter, deps: Deps) => void)[],
+  routes: readonly ((api: Api, deps: Deps) => void)[],
   deps: Deps,
 ): LeanKoa => {
-  const router = createRouter()
-  for (const route of routes) route(router, deps)
+  const api = new Api()
+  for (const route of routes) route(api, deps)
   const app = new LeanKoa(options)
   app.context.onerror = answerProblem
-  app.use(dispatch(router))
-  app.use(unmatched(router))
+  app.use(dispatch(api.router))
+  app.use(unmatched(api.router))
   return app
 }

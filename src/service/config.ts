@@ -1,4 +1,5 @@
-import { availableParallelism, hostname } from 'node:os'
+import { availableParallelism, hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import * as z from 'zod'
 import { InputError } from '../kit/errors.ts'
 import { mistakesOf } from '../kit/input.ts'
@@ -30,6 +31,17 @@ const oneOf = <const Words extends readonly [string, ...string[]]>(preset: Words
 const word = (preset: string, shape: RegExp, accepted: string) =>
   z.string(accepted).regex(shape, accepted).default(preset)
 
+const header = 'the name of a header, such as x-request-timeout'
+const headerName = z
+  .string(header)
+  .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, header)
+  .transform((name) => name.toLowerCase())
+
+const quota = 'a number of requests per second, minute or hour: 100/s, 6000/m, 50000/h'
+const keyed = 'name:key, separated by commas; a name of letters, digits and . - _; a key of 8 to 256 visible characters'
+const named = 'name=http://host:port/path, separated by commas; a name of letters, digits and - _'
+const storage = 's3://bucket/prefix, or the path of a directory'
+const redisUrl = 'a URL such as redis://:password@host:6379/0, or rediss:// for TLS'
 const postgresUrl = 'a URL such as postgres://user:password@host:5432/database'
 
 const secondMs = 1_000
@@ -51,6 +63,66 @@ const knobs = z.object({
   MAX_WORK_MS: whole(minuteMs, 1, 60 * minuteMs),
   MAX_MEMORY_MB: whole(256, 1, 65_536),
   REPLIES: oneOf('direct', ['direct', 'koa']),
+
+  DEADLINE_MS: whole(70 * secondMs, 1, 24 * 60 * minuteMs),
+  DEADLINE_HEADER: headerName.default('request-timeout-ms'),
+
+  ADMISSION: oneOf('fixed', ['fixed', 'adaptive', 'off']),
+  MAX_IN_FLIGHT: whole(10_000, 1, 1_000_000),
+  QUEUE_LENGTH: whole(100, 0, 1_000_000),
+  QUEUE_TIMEOUT_MS: whole(secondMs, 1, 10 * minuteMs),
+  QUEUE_ORDER: oneOf('fifo', ['fifo', 'lifo']),
+  PRIORITY_HEADER: headerName.optional(),
+
+  RATE_LIMIT: z
+    .string(quota)
+    .regex(/^[1-9]\d{0,8}\/[smh]$/, quota)
+    .optional(),
+  RATE_LIMIT_BURST: whole(0, 0, 1_000_000_000),
+  RATE_LIMIT_KEYS: z
+    .string(keyed)
+    .regex(/^[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256}(,[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256})*$/, keyed)
+    .optional(),
+  RATE_LIMIT_KEY_HEADER: headerName.default('x-api-key'),
+  RATE_LIMIT_ON_LOSS: oneOf('open', ['open', 'closed']),
+  TRUSTED_PROXIES: whole(0, 0, 16),
+
+  CACHE_URL: z
+    .string()
+    .regex(/^rediss?:\/\/.+/, redisUrl)
+    .optional(),
+  CACHE_MAX_ENTRIES: whole(20_000, 0, 10_000_000),
+  CACHE_TTL_MS: whole(10 * secondMs, 1, 24 * 60 * minuteMs),
+  CACHE_STALE_MS: whole(30 * secondMs, 0, 24 * 60 * minuteMs),
+
+  UPSTREAMS: z
+    .string(named)
+    .regex(/^[\w-]{1,64}=https?:\/\/[^\s,]+(,[\w-]{1,64}=https?:\/\/[^\s,]+)*$/, named)
+    .optional(),
+  UPSTREAM_TIMEOUT_MS: whole(secondMs, 1, 10 * minuteMs),
+  UPSTREAM_ATTEMPTS: whole(2, 1, 10),
+  UPSTREAM_RETRY_BUDGET_PERCENT: whole(10, 0, 100),
+  UPSTREAM_HEDGE_AFTER_MS: whole(0, 0, 10 * minuteMs),
+  UPSTREAM_CONNECTIONS: whole(64, 1, 10_000),
+  UPSTREAM_BREAKER_FAILURES: whole(5, 1, 10_000),
+  UPSTREAM_BREAKER_OPEN_MS: whole(5 * secondMs, 1, 60 * minuteMs),
+
+  UPLOADS: z
+    .string(storage)
+    .regex(/^(s3:\/\/[\w.-]{3,63}(\/[\w.\/-]*)?|[^\0:]+)$/, storage)
+    .default(join(tmpdir(), 'plimsoll-uploads')),
+  UPLOADS_S3_ENDPOINT: z
+    .string('an http or https URL')
+    .regex(/^https?:\/\/\S+$/, 'an http or https URL')
+    .optional(),
+  UPLOADS_S3_REGION: word('us-east-1', /^[\w-]{1,64}$/, 'the name of a region'),
+  MAX_UPLOAD_BYTES: whole(5 * 1024 ** 3, 1, 5 * 1024 ** 4),
+  UPLOAD_IDLE_TIMEOUT_MS: whole(30 * secondMs, 1, 60 * minuteMs),
+
+  ADMIN_TOKEN: z
+    .string()
+    .regex(/^[\x21-\x7e]{16,256}$/, '16 to 256 visible ASCII characters')
+    .optional(),
 
   THREADS: wholeOrAuto('auto', 128),
   THREAD_QUEUE: whole(64, 0, 100_000),
@@ -87,9 +159,11 @@ export const parseConfig = (env: Readonly<Record<string, string | undefined>>, b
   return shapeConfig(result.data, build)
 }
 
+const secrets = ['DATABASE_URL', 'CACHE_URL', 'UPSTREAMS', 'RATE_LIMIT_KEYS', 'ADMIN_TOKEN']
+
 // A connection string carries a password: a mistake in it is told without the value.
 const hideSecret = <T extends { field: string; value: unknown }>(mistake: T): T =>
-  mistake.field === 'DATABASE_URL' ? { ...mistake, value: '(hidden)' } : mistake
+  secrets.includes(mistake.field) && mistake.value !== undefined ? { ...mistake, value: '(hidden)' } : mistake
 
 const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
   Object.freeze({
@@ -103,7 +177,44 @@ const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
       maxBodyBytes: knob.MAX_BODY_BYTES,
       replies: knob.REPLIES,
     },
-    admin: { host: knob.ADMIN_HOST, port: knob.ADMIN_PORT },
+    admin: { host: knob.ADMIN_HOST, port: knob.ADMIN_PORT, token: knob.ADMIN_TOKEN },
+    deadline: { defaultMs: knob.DEADLINE_MS, header: knob.DEADLINE_HEADER },
+    admission: {
+      mode: knob.ADMISSION,
+      maxInFlight: knob.MAX_IN_FLIGHT,
+      queueLength: knob.QUEUE_LENGTH,
+      queueTimeoutMs: knob.QUEUE_TIMEOUT_MS,
+      queueOrder: knob.QUEUE_ORDER,
+      /** Undefined: no request can say how important it is. */
+      priorityHeader: knob.PRIORITY_HEADER,
+    },
+    rateLimit: knob.RATE_LIMIT === undefined ? undefined : shapeRateLimit(knob, knob.RATE_LIMIT),
+    cache: {
+      /** Undefined: entries live in memory. Rate limits are kept there, too. */
+      url: knob.CACHE_URL,
+      maxEntries: knob.CACHE_MAX_ENTRIES,
+      ttlMs: knob.CACHE_TTL_MS,
+      staleMs: knob.CACHE_STALE_MS,
+    },
+    upstreams: {
+      /** Undefined: the service's own wait endpoints. */
+      urls: knob.UPSTREAMS === undefined ? undefined : pairsOf(knob.UPSTREAMS, '='),
+      timeoutMs: knob.UPSTREAM_TIMEOUT_MS,
+      attempts: knob.UPSTREAM_ATTEMPTS,
+      retryBudget: knob.UPSTREAM_RETRY_BUDGET_PERCENT / 100,
+      /** 0: no hedged requests. */
+      hedgeAfterMs: knob.UPSTREAM_HEDGE_AFTER_MS,
+      connections: knob.UPSTREAM_CONNECTIONS,
+      breakerFailures: knob.UPSTREAM_BREAKER_FAILURES,
+      breakerOpenMs: knob.UPSTREAM_BREAKER_OPEN_MS,
+    },
+    uploads: {
+      /** A directory, or `s3://bucket/prefix`. */
+      storage: knob.UPLOADS,
+      s3: { endpoint: knob.UPLOADS_S3_ENDPOINT, region: knob.UPLOADS_S3_REGION },
+      maxBytes: knob.MAX_UPLOAD_BYTES,
+      idleTimeoutMs: knob.UPLOAD_IDLE_TIMEOUT_MS,
+    },
     workers: knob.WORKERS,
     work: { maxMs: knob.MAX_WORK_MS, maxMemoryMb: knob.MAX_MEMORY_MB },
     threads: { size: knob.THREADS, queueLength: knob.THREAD_QUEUE },
@@ -121,6 +232,36 @@ const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
     drain: { delayMs: knob.DRAIN_DELAY_MS, timeoutMs: knob.DRAIN_TIMEOUT_MS },
     logLevel: knob.LOG_LEVEL,
   })
+
+const windowSeconds = { s: 1, m: 60, h: 3_600 } as const
+
+const shapeRateLimit = (knob: z.output<typeof knobs>, limit: string) => {
+  const [requests, per] = limit.split('/') as [string, keyof typeof windowSeconds]
+  return {
+    requests: Number(requests),
+    windowSeconds: windowSeconds[per],
+    /** How many may come at once after a pause. */
+    burst: knob.RATE_LIMIT_BURST === 0 ? Number(requests) : knob.RATE_LIMIT_BURST,
+    /** Known API keys and the names of their owners; any other key counts for nothing. */
+    keys: knob.RATE_LIMIT_KEYS === undefined ? new Map<string, string>() : ownersOf(knob.RATE_LIMIT_KEYS),
+    keyHeader: knob.RATE_LIMIT_KEY_HEADER,
+    onLoss: knob.RATE_LIMIT_ON_LOSS,
+    /** How many proxies in front write `X-Forwarded-For`; 0: the address is that of the connection. */
+    trustedProxies: knob.TRUSTED_PROXIES,
+  }
+}
+
+/** `a=1,b=2` as an object. */
+const pairsOf = (text: string, separator: string): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    text.split(',').map((pair) => {
+      const at = pair.indexOf(separator)
+      return [pair.slice(0, at), pair.slice(at + 1)]
+    }),
+  )
+
+const ownersOf = (text: string): ReadonlyMap<string, string> =>
+  new Map(Object.entries(pairsOf(text, ':')).map(([name, key]) => [key, name]))
 
 /** Which worker this process is, where `workers.ts` has started it. */
 export const workerNumber = (env: Readonly<Record<string, string | undefined>>): number | undefined =>

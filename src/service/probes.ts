@@ -1,6 +1,6 @@
 import type { ServiceContext } from './http/lean-koa.ts'
 import { answerJson } from './http/json.ts'
-import type { ServiceRouter } from './http/router.ts'
+import type { Api } from './http/api.ts'
 
 /** What the probes tell of a process, or of several workers together. */
 export type Health = {
@@ -16,7 +16,7 @@ export type Health = {
  * The probes of the admin port. `/livez` only says that the event loop turns: restarting cures nothing that the other
  * two report. `/readyz` and `/startupz` answer 503 with the reasons until there are none.
  */
-export const probes = (router: ServiceRouter, health: () => Health): void => {
+export const probes = (api: Api, health: () => Health): void => {
   const probe =
     (passes: (health: Health) => boolean) =>
     (ctx: ServiceContext): void => {
@@ -24,13 +24,15 @@ export const probes = (router: ServiceRouter, health: () => Health): void => {
       const ok = passes(now)
       answerJson(ctx, { status: ok ? 'ok' : 'unavailable', checks: now.checks }, { status: ok ? 200 : 503 })
     }
-  router.get('/livez', (ctx) => answerJson(ctx, { status: 'ok' }))
-  router.get(
+  api.get('/livez', { summary: '', answers: {} }, (ctx) => answerJson(ctx, { status: 'ok' }))
+  api.get(
     '/readyz',
+    { summary: '', answers: {} },
     probe(({ ready }) => ready),
   )
-  router.get(
+  api.get(
     '/startupz',
+    { summary: '', answers: {} },
     probe(({ started }) => started),
   )
 }

@@ -12,7 +12,7 @@ import { answerUnreadable } from './http/problem.ts'
 import type { LeanKoa } from './http/lean-koa.ts'
 import { identify, type Identity } from './identity.ts'
 import { type Health, probes } from './probes.ts'
-import type { Clock } from './work/gather.ts'
+import type { Clock } from '../kit/timers.ts'
 import { createThreads, type Threads } from './work/threads/pool.ts'
 import { wait } from './work/wait.ts'
 

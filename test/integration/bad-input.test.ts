@@ -54,7 +54,7 @@ const routes = (router: ServiceRouter): void => {
 
 before(async () => {
   service = await startTestService()
-  const app = assemble({ headers: ['Server', 'test'] }, [routes], undefined)
+  const app = assemble({ headers: ['Server', 'test'] }, [({ router }) => routes(router)], undefined)
   app.on('error', (error: unknown) => errors.push(error))
   bodies = await listen(app.callback())
   bodies.server.on('clientError', answerUnreadable(app))
@@ -266,7 +266,7 @@ test('a body nested too deeply to be written back is a 400', async () => {
   await using large = await listen(
     assemble(
       {},
-      [(router) => router.post('/', async (ctx) => void (await readJson(ctx, schema, 2_000_000)))],
+      [({ router }) => router.post('/', async (ctx) => void (await readJson(ctx, schema, 2_000_000)))],
       undefined,
     ).callback(),
   )
@@ -343,7 +343,7 @@ test('bytes that are no request cut an answer that has begun, and are not answer
 
 /** A server that gives a request 200 ms to arrive, and looks for late ones all the time. */
 const hurried = async (t: TestContext): Promise<Listening> => {
-  const app = assemble({ headers: ['Server', 'test'] }, [routes], undefined)
+  const app = assemble({ headers: ['Server', 'test'] }, [({ router }) => routes(router)], undefined)
   const limits = { requestTimeout: 200, headersTimeout: 200, connectionsCheckingInterval: 20 }
   const at = await listen(app.callback(), limits)
   at.server.on('clientError', answerUnreadable(app))

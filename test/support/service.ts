@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import { parseConfig } from '../../src/service/config.ts'
 import { type Service, type ServiceDeps, startService } from '../../src/service/server.ts'
-import { processClock } from '../../src/service/work/gather.ts'
+import { processClock } from '../../src/kit/timers.ts'
 
 export type TestService = AsyncDisposable & {
   /** `http://127.0.0.1:PORT`, without a slash at the end. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { inspect, types } from 'node:util'
 import type { Cancellation } from '../../kit/cancellation.ts'
+import type { Deadlines } from './deadlines.ts'
 import Koa, { type DefaultState, type Middleware, type ParameterizedContext } from 'koa'
 
 /** What every handler of the service is given: Koa's context and a few fields of ours. */
@@ -16,21 +17,31 @@ export type PreparedReply = {
   readonly headers: readonly string[]
 }
 
-/** What a handler that wants to know of its client's departure has set up; see `departure.ts`. */
+/** What a handler that can stop early has set up; see `cancellation.ts`. */
 export type Watch = Cancellation & { end(): void }
+
+/** The leave to work that a request has been given; see `admission/`. */
+export type Permit = { release(ctx: ServiceContext): void }
 
 type LeanFields = {
   /** Hands the answer over as ready bytes. To everybody else it is as if status, type and `ctx.body` had been set. */
   reply(status: number, type: string, body: string | Buffer, headers?: readonly string[]): void
+  app: LeanKoa
   /** Ended when the handler has ended. */
-  departure: Watch | undefined
+  cancellation: Watch | undefined
+  /** Released when the handler has ended. */
+  permit: Permit | undefined
+  /** When it was given the permit, in ms on the service's clock. */
+  permittedAtMs: number
+  /** The time, in ms, that the client asked the work to take: no sign of a load that is too high. */
+  requestedMs: number
   /** Path parameters of the matched route. */
   params: Readonly<Record<string, string>>
   /** Template of the matched route, as @koa/router names it. */
   _matchedRoute: string | RegExp | undefined
 }
 
-type LeanContext = Koa.Context & Pick<LeanFields, 'departure'> & { prepared: PreparedReply | undefined }
+type LeanContext = Koa.Context & Pick<LeanFields, 'cancellation' | 'permit'> & { prepared: PreparedReply | undefined }
 type Next = (ctx: Koa.Context) => Promise<void>
 
 export type LeanKoaOptions = {
@@ -38,6 +49,7 @@ export type LeanKoaOptions = {
   readonly headers?: readonly string[]
   /** `koa` leaves every answer to Koa's own code, to compare with; `direct` writes prepared replies itself. */
   readonly replies?: 'direct' | 'koa'
+  readonly deadlines?: Deadlines
 }
 
 /**
@@ -58,10 +70,13 @@ export type LeanKoaOptions = {
 export class LeanKoa extends Koa {
   /** Sent with every answer from now on; `server.ts` adds `Connection: close` while draining. */
   standardHeaders: readonly string[]
+  /** Those of the requests; undefined where they have none. */
+  readonly deadlines: Deadlines | undefined
   readonly #newContext: ContextConstructor
 
-  constructor({ headers = [], replies = 'direct' }: LeanKoaOptions = {}) {
+  constructor({ headers = [], replies = 'direct', deadlines }: LeanKoaOptions = {}) {
     super()
+    this.deadlines = deadlines
     this.standardHeaders = headers
     this.#newContext = contextConstructor(this, replies)
   }
@@ -81,7 +96,8 @@ export class LeanKoa extends Koa {
       ctx.prepared = undefined
       ctx.onerror(asError(error))
     }
-    ctx.departure?.end()
+    ctx.cancellation?.end()
+    ctx.permit?.release(ctx as unknown as ServiceContext)
   }
 
   #write(res: ServerResponse, { status, type, body, headers }: PreparedReply): void {
@@ -165,7 +181,10 @@ const contextConstructor = (app: Koa, replies: 'direct' | 'koa'): ContextConstru
     readonly originalUrl: string
     prepared: PreparedReply | undefined = undefined
     params: Readonly<Record<string, string>> = noParams
-    departure: Watch | undefined = undefined
+    cancellation: Watch | undefined = undefined
+    permit: Permit | undefined = undefined
+    permittedAtMs = 0
+    requestedMs = 0
     _matchedRoute: string | RegExp | undefined = undefined
     _request: LeanRequest | undefined = undefined
     _response: LeanResponse | undefined = undefined

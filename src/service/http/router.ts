@@ -4,7 +4,7 @@ import type { ServiceContext, ServiceMiddleware } from './lean-koa.ts'
 import { Failure } from '../../kit/errors.ts'
 import type { ProblemCode } from '../../contract/problems.ts'
 
-type Handler = (ctx: ServiceContext) => void | Promise<void>
+export type Handler = (ctx: ServiceContext) => void | Promise<void>
 type Methods = Record<'get' | 'post' | 'put' | 'delete', (template: string, handler: Handler) => unknown>
 
 /** A router of @koa/router whose handlers get a `ServiceContext` and end the list of middleware. */

@@ -21,9 +21,9 @@ const links = {
 }
 
 /** `GET /`: who answers, for how long it has run, and where to go from here. */
-export const indexPage: Route = (router, { identity, clock }) => {
+export const indexPage: Route = (api, { identity, clock }) => {
   const { service: name, version, revision, instance, worker } = identity
-  router.get('/', (ctx) => {
+  api.get('/', { summary: '', answers: {} }, (ctx) => {
     const uptimeSeconds = Math.round(clock.now()) / 1000
     answerJson(ctx, { name, version, revision, instance, worker, uptimeSeconds, links })
   })

@@ -42,17 +42,17 @@ const pageQuery = z.strictObject({
  * next (RFC 8288). Changes name the version they mean (`ETag`, `If-Match`, RFC 9110). A POST with an `Idempotency-Key`
  * has its effect once.
  */
-export const items: Route = (router, { config, database }) => {
+export const items: Route = (api, { config, database }) => {
   const { maxBodyBytes } = config.http
 
-  router.get('/items', async (ctx) => {
+  api.get('/items', { summary: '', answers: {} }, async (ctx) => {
     const { limit, before } = parameters(ctx, pageQuery)
     const page = await requireDatabase(database).run(listItems, [before, limit])
     const next = `</items?limit=${limit}&before=${page.at(-1)?.id}>; rel="next"`
     answerJson(ctx, { items: page }, { headers: page.length === limit ? ['Link', next] : [] })
   })
 
-  router.post('/items', async (ctx) => {
+  api.post('/items', { summary: '', answers: {} }, async (ctx) => {
     const db = requireDatabase(database)
     const request = await readJson(ctx, itemBody, maxBodyBytes)
     const { name, note, quantity } = request.data
@@ -67,14 +67,14 @@ export const items: Route = (router, { config, database }) => {
     answerCreated(ctx, answer)
   })
 
-  router.get('/items/:id', async (ctx) => {
+  api.get('/items/:id', { summary: '', answers: {} }, async (ctx) => {
     const id = itemId(ctx)
     const [item] = await requireDatabase(database).run(readItem, [id])
     if (item === undefined) throw notFound()
     answerItem(ctx, item)
   })
 
-  router.put('/items/:id', async (ctx) => {
+  api.put('/items/:id', { summary: '', answers: {} }, async (ctx) => {
     const id = itemId(ctx)
     const version = requiredVersion(ctx)
     const { name, note, quantity } = (await readJson(ctx, itemBody, maxBodyBytes)).data
@@ -84,7 +84,7 @@ export const items: Route = (router, { config, database }) => {
     answerItem(ctx, item)
   })
 
-  router.delete('/items/:id', async (ctx) => {
+  api.delete('/items/:id', { summary: '', answers: {} }, async (ctx) => {
     const id = itemId(ctx)
     const version = requiredVersion(ctx)
     const db = requireDatabase(database)

@@ -1,8 +1,8 @@
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
-import type { ServiceRouter } from '../http/router.ts'
+import type { Api } from '../http/api.ts'
 import type { Identity } from '../identity.ts'
-import type { Clock } from '../work/gather.ts'
+import type { Clock } from '../../kit/timers.ts'
 import type { Threads } from '../work/threads/pool.ts'
 
 /** What the routes work with. */
@@ -19,4 +19,4 @@ export type RouteDeps = {
 }
 
 /** Adds one or a few routes that belong together. */
-export type Route = (router: ServiceRouter, deps: RouteDeps) => void
+export type Route = (api: Api, deps: RouteDeps) => void

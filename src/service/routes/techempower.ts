@@ -19,31 +19,31 @@ const mostQueries = 500
  * a statement for each row read, updates of rows that were read, fortunes with a row of the request's own, sorted and
  * escaped. https://github.com/TechEmpower/FrameworkBenchmarks/wiki/Project-Information-Framework-Tests-Overview
  */
-export const techempower: Route = (router, { database, random }) => {
-  router.get('/plaintext', (ctx) => ctx.reply(200, 'text/plain', greeting))
+export const techempower: Route = (api, { database, random }) => {
+  api.get('/plaintext', { summary: '', answers: {} }, (ctx) => ctx.reply(200, 'text/plain', greeting))
 
-  router.get('/json', (ctx) => answerJson(ctx, { message: greeting }))
+  api.get('/json', { summary: '', answers: {} }, (ctx) => answerJson(ctx, { message: greeting }))
 
-  router.get('/db', async (ctx) => {
+  api.get('/db', { summary: '', answers: {} }, async (ctx) => {
     const [world] = await requireDatabase(database).run(readWorld, [randomWorldNumber(random)])
     answerJson(ctx, world)
   })
 
-  router.get('/queries', async (ctx) => {
+  api.get('/queries', { summary: '', answers: {} }, async (ctx) => {
     answerJson(ctx, await readRandomWorlds(requireDatabase(database), clampedCount(ctx, 'queries'), random))
   })
 
-  router.get('/updates', async (ctx) => {
+  api.get('/updates', { summary: '', answers: {} }, async (ctx) => {
     answerJson(ctx, await updateRandomWorlds(requireDatabase(database), clampedCount(ctx, 'queries'), random))
   })
 
-  router.get('/fortunes', async (ctx) => {
+  api.get('/fortunes', { summary: '', answers: {} }, async (ctx) => {
     const fortunes = await requireDatabase(database).run(readFortunes, [])
     ctx.reply(200, 'text/html; charset=utf-8', fortunesPage(fortunes))
   })
 
   const cachedWorlds = worldCache(database)
-  router.get('/cached-queries', async (ctx) => {
+  api.get('/cached-queries', { summary: '', answers: {} }, async (ctx) => {
     const count = clampedCount(ctx, 'count')
     const ids = Array.from({ length: count }, () => randomWorldNumber(random))
     answerJson(ctx, await cachedWorlds(ids))

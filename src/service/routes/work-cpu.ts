@@ -1,26 +1,26 @@
 import * as z from 'zod'
-import { departure } from '../http/departure.ts'
+import { cancellation } from '../http/cancellation.ts'
 import { answerJson } from '../http/json.ts'
 import { integer, parameters } from '../http/parameters.ts'
 import { block } from '../work/block.ts'
 import type { Route } from './route.ts'
 
 /** `GET /work/cpu?ms=`, `/work/block?ms=`, `/work/thread?ms=`: the same time in a thread, on the event loop, asleep. */
-export const workCpu: Route = (router, { config, threads }) => {
+export const workCpu: Route = (api, { config, threads }) => {
   const schema = z.strictObject({ ms: integer(0, config.work.maxMs) })
 
-  router.get('/work/cpu', async (ctx) => {
+  api.get('/work/cpu', { summary: '', answers: {} }, async (ctx) => {
     const { ms } = parameters(ctx, schema)
-    answerJson(ctx, { ms, ...(await threads.cpu(ms, departure(ctx))) })
+    answerJson(ctx, { ms, ...(await threads.cpu(ms, cancellation(ctx))) })
   })
 
-  router.get('/work/block', (ctx) => {
+  api.get('/work/block', { summary: '', answers: {} }, (ctx) => {
     const { ms } = parameters(ctx, schema)
     answerJson(ctx, { ms, ...block(ms) })
   })
 
-  router.get('/work/thread', async (ctx) => {
+  api.get('/work/thread', { summary: '', answers: {} }, async (ctx) => {
     const { ms } = parameters(ctx, schema)
-    answerJson(ctx, { ms, ...(await threads.sleep(ms, departure(ctx))) })
+    answerJson(ctx, { ms, ...(await threads.sleep(ms, cancellation(ctx))) })
   })
 }

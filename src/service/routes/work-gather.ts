@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { departure } from '../http/departure.ts'
+import { cancellation } from '../http/cancellation.ts'
 import { answerJson } from '../http/json.ts'
 import { integers, parameters } from '../http/parameters.ts'
 import { gather } from '../work/gather.ts'
@@ -8,10 +8,10 @@ import type { Route } from './route.ts'
 const mostParts = 100
 
 /** `GET /work/gather?ms=2000,3000,1000`: waits for all at once; takes as long as the longest, not the sum. */
-export const workGather: Route = (router, { config, clock }) => {
+export const workGather: Route = (api, { config, clock }) => {
   const schema = z.strictObject({ ms: integers(0, config.work.maxMs, mostParts) })
-  router.get('/work/gather', async (ctx) => {
+  api.get('/work/gather', { summary: '', answers: {} }, async (ctx) => {
     const { ms } = parameters(ctx, schema)
-    answerJson(ctx, await gather(ms, departure(ctx), clock))
+    answerJson(ctx, await gather(ms, cancellation(ctx), clock))
   })
 }

@@ -1,18 +1,13 @@
+import { type Clock, processClock } from '../../kit/timers.ts'
 import { toMicrosecond } from '../../kit/units.ts'
-import { processTimers, wait, type Timers } from './wait.ts'
+import { wait } from './wait.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
-
-/** Monotonic milliseconds and the timers that belong to them. */
-export type Clock = Timers & Readonly<{ now: () => number }>
 
 /** What a gathering took: as a whole, and each part in the order asked for. */
 export type Gathered = Readonly<{ tookMs: number; parts: readonly Part[] }>
 
 /** One wait of a gathering: what was asked for and what it took. */
 export type Part = Readonly<{ ms: number; tookMs: number }>
-
-/** The time of this process. */
-export const processClock: Clock = { ...processTimers, now: () => performance.now() }
 
 /**
  * Waits for all the given times (ms) at once, as a request does that fans out to several back ends: it takes as long

@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Cancellation } from '../../kit/cancellation.ts'
-import { processTimers, wait, type Timers } from './wait.ts'
+import { processTimers, type Timers } from '../../kit/timers.ts'
+import { wait } from './wait.ts'
 
 const chunkMib = 4
 

@@ -1,16 +1,5 @@
 import type { Cancellation } from '../../kit/cancellation.ts'
-
-/** The timers that waiting uses; a parameter so that tests can run on a virtual clock. */
-export type Timers = Readonly<{
-  setTimeout: (callback: () => void, ms: number) => unknown
-  clearTimeout: (timer: never) => void
-}>
-
-/** The timers of this process. Looked up at each call, so that mocked ones are seen. */
-export const processTimers: Timers = {
-  setTimeout: (callback, ms) => setTimeout(callback, ms),
-  clearTimeout: (timer) => clearTimeout(timer),
-}
+import { processTimers, type Timers } from '../../kit/timers.ts'
 
 /**
  * Resolves after `ms` milliseconds without occupying a thread; at once for 0. Rejects with `signal.reason` as soon as

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../src/service/work/gather.ts'
+import type { Clock } from '../../../src/kit/timers.ts'
 
 type Timer = { readonly atMs: number; readonly callback: () => void }
 
