@@ -143,6 +143,9 @@ const knobs = z.object({
   LOG_LEVEL: oneOf('info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
 })
 
+/** The names of all of them. */
+export const knobNames: readonly string[] = Object.keys(knobs.shape)
+
 export type Build = { readonly name: string; readonly version: string; readonly revision: string }
 
 export type Config = ReturnType<typeof shapeConfig>
@@ -152,7 +155,7 @@ export type Config = ReturnType<typeof shapeConfig>
  * An empty variable counts as absent. Throws `InputError` with all mistakes together.
  */
 export const parseConfig = (env: Readonly<Record<string, string | undefined>>, build: Build): Config => {
-  const given = Object.fromEntries(Object.keys(knobs.shape).map((name) => [name, env[name] || undefined]))
+  const given = Object.fromEntries(knobNames.map((name) => [name, env[name] || undefined]))
   // It runs once: zod need not compile a function for it.
   const result = knobs.safeParse(given, { jitless: true })
   if (!result.success) throw new InputError(mistakesOf(knobs, given, result.error).map(hideSecret))

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { availableParallelism, hostname } from 'node:os'
+import { readFileSync } from 'node:fs'
+import { availableParallelism, hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { InputError } from '../../src/kit/errors.ts'
-import { type Config, parseConfig, workerNumber } from '../../src/service/config.ts'
+import { type Config, knobNames, parseConfig, workerNumber } from '../../src/service/config.ts'
 
 const build = { name: 'plimsoll', version: '1.2.3', revision: 'abc' }
 const cores = availableParallelism()
@@ -32,7 +34,34 @@ const defaults: Config = {
     maxBodyBytes: 1_048_576,
     replies: 'direct',
   },
-  admin: { host: '0.0.0.0', port: 9464 },
+  admin: { host: '0.0.0.0', port: 9464, token: undefined },
+  deadline: { defaultMs: 70_000, header: 'request-timeout-ms' },
+  admission: {
+    mode: 'fixed',
+    maxInFlight: 10_000,
+    queueLength: 100,
+    queueTimeoutMs: 1_000,
+    queueOrder: 'fifo',
+    priorityHeader: undefined,
+  },
+  rateLimit: undefined,
+  cache: { url: undefined, maxEntries: 20_000, ttlMs: 10_000, staleMs: 30_000 },
+  upstreams: {
+    urls: undefined,
+    timeoutMs: 1_000,
+    attempts: 2,
+    retryBudget: 0.1,
+    hedgeAfterMs: 0,
+    connections: 64,
+    breakerFailures: 5,
+    breakerOpenMs: 5_000,
+  },
+  uploads: {
+    storage: join(tmpdir(), 'plimsoll-uploads'),
+    s3: { endpoint: undefined, region: 'us-east-1' },
+    maxBytes: 5 * 1024 ** 3,
+    idleTimeoutMs: 30_000,
+  },
   workers: 1,
   work: { maxMs: 60_000, maxMemoryMb: 256 },
   threads: { size: Math.min(cores, 128), queueLength: 64 },
@@ -45,6 +74,8 @@ test('an empty environment gives the defaults', () => {
   assert.deepEqual(parse(), defaults)
   assert.ok(Object.isFrozen(parse()))
 })
+
+const envoyHeader = 'x-envoy-expected-rq-timeout-ms'
 
 /** Every variable, a value that is not its default, and where it ends up. */
 const settings: readonly (readonly [name: string, value: string, read: (config: Config) => unknown, read: unknown])[] =
@@ -64,6 +95,32 @@ const settings: readonly (readonly [name: string, value: string, read: (config: 
     ['REPLIES', 'koa', ({ http }) => http.replies, 'koa'],
     ['THREADS', '6', ({ threads }) => threads.size, 6],
     ['THREAD_QUEUE', '0', ({ threads }) => threads.queueLength, 0],
+    ['DEADLINE_MS', '250', ({ deadline }) => deadline.defaultMs, 250],
+    ['DEADLINE_HEADER', 'X-Envoy-Expected-Rq-Timeout-Ms', ({ deadline }) => deadline.header, envoyHeader],
+    ['ADMISSION', 'adaptive', ({ admission }) => admission.mode, 'adaptive'],
+    ['MAX_IN_FLIGHT', '1', ({ admission }) => admission.maxInFlight, 1],
+    ['QUEUE_LENGTH', '0', ({ admission }) => admission.queueLength, 0],
+    ['QUEUE_TIMEOUT_MS', '9', ({ admission }) => admission.queueTimeoutMs, 9],
+    ['QUEUE_ORDER', 'lifo', ({ admission }) => admission.queueOrder, 'lifo'],
+    ['PRIORITY_HEADER', 'X-Priority', ({ admission }) => admission.priorityHeader, 'x-priority'],
+    ['RATE_LIMIT', '600/m', ({ rateLimit }) => rateLimit?.requests, 600],
+    ['CACHE_MAX_ENTRIES', '0', ({ cache }) => cache.maxEntries, 0],
+    ['CACHE_TTL_MS', '10', ({ cache }) => cache.ttlMs, 10],
+    ['CACHE_STALE_MS', '0', ({ cache }) => cache.staleMs, 0],
+    ['CACHE_URL', 'redis://localhost/1', ({ cache }) => cache.url, 'redis://localhost/1'],
+    ['UPSTREAM_TIMEOUT_MS', '11', ({ upstreams }) => upstreams.timeoutMs, 11],
+    ['UPSTREAM_ATTEMPTS', '1', ({ upstreams }) => upstreams.attempts, 1],
+    ['UPSTREAM_RETRY_BUDGET_PERCENT', '20', ({ upstreams }) => upstreams.retryBudget, 0.2],
+    ['UPSTREAM_HEDGE_AFTER_MS', '12', ({ upstreams }) => upstreams.hedgeAfterMs, 12],
+    ['UPSTREAM_CONNECTIONS', '13', ({ upstreams }) => upstreams.connections, 13],
+    ['UPSTREAM_BREAKER_FAILURES', '14', ({ upstreams }) => upstreams.breakerFailures, 14],
+    ['UPSTREAM_BREAKER_OPEN_MS', '15', ({ upstreams }) => upstreams.breakerOpenMs, 15],
+    ['UPLOADS', 's3://bucket/some/prefix', ({ uploads }) => uploads.storage, 's3://bucket/some/prefix'],
+    ['UPLOADS_S3_ENDPOINT', 'http://localhost:9000', ({ uploads }) => uploads.s3.endpoint, 'http://localhost:9000'],
+    ['UPLOADS_S3_REGION', 'eu-central-1', ({ uploads }) => uploads.s3.region, 'eu-central-1'],
+    ['MAX_UPLOAD_BYTES', '16', ({ uploads }) => uploads.maxBytes, 16],
+    ['UPLOAD_IDLE_TIMEOUT_MS', '17', ({ uploads }) => uploads.idleTimeoutMs, 17],
+    ['ADMIN_TOKEN', 'sixteen-or-longer', ({ admin }) => admin.token, 'sixteen-or-longer'],
     ['DRAIN_DELAY_MS', '7', ({ drain }) => drain.delayMs, 7],
     ['DRAIN_TIMEOUT_MS', '8', ({ drain }) => drain.timeoutMs, 8],
     ['LOG_LEVEL', 'silent', ({ logLevel }) => logLevel, 'silent'],
@@ -160,12 +217,69 @@ test('a number is accepted up to its bounds and not beyond', () => {
   }
 })
 
-test('the value of a wrong database URL, which may hold a password, is told nowhere', () => {
-  for (const wrong of ['mysql://ann:canary@host/db', 'canary', 'postgres:/canary', ' postgres://canary']) {
-    const error = refusal({ DATABASE_URL: wrong, PORT: 'x' })
-    assert.deepEqual(error.mistakes.map(({ field }) => field).toSorted(), ['DATABASE_URL', 'PORT'])
-    assert.doesNotMatch(`${error.message} ${error.stack} ${JSON.stringify(error)}`, /canary/)
+/** Wrong values of what holds a secret, each with one in it. */
+const leaks: Readonly<Record<string, readonly string[]>> = {
+  DATABASE_URL: ['mysql://ann:canary@host/db', 'canary', 'postgres:/canary', ' postgres://canary'],
+  CACHE_URL: ['http://:canary@host', 'canary'],
+  UPSTREAMS: ['canary', 'weather=ftp://ann:canary@host'],
+  RATE_LIMIT_KEYS: ['ann:canary', 'canary-without-a-name'],
+  ADMIN_TOKEN: ['canary', 'canary canary canary'],
+}
+
+for (const [name, wrong] of Object.entries(leaks)) {
+  test(`the value of a wrong ${name}, which may hold a secret, is told nowhere`, () => {
+    for (const value of wrong) {
+      const error = refusal({ [name]: value, PORT: 'x' })
+      assert.deepEqual(error.mistakes.map(({ field }) => field).toSorted(), [name, 'PORT'].toSorted())
+      assert.doesNotMatch(`${error.message} ${error.stack} ${JSON.stringify(error)}`, /canary/)
+    }
+  })
+}
+
+test('a rate limit is a number of requests per second, minute or hour, with its settings', () => {
+  assert.deepEqual(parse({ RATE_LIMIT: '6000/m' }).rateLimit, {
+    requests: 6_000,
+    windowSeconds: 60,
+    burst: 6_000,
+    keys: new Map(),
+    keyHeader: 'x-api-key',
+    onLoss: 'open',
+    trustedProxies: 0,
+  })
+  const env = {
+    RATE_LIMIT: '10/h',
+    RATE_LIMIT_BURST: '3',
+    RATE_LIMIT_KEYS: 'ann:first-key,bob:second:key',
+    RATE_LIMIT_KEY_HEADER: 'Api-Key',
+    RATE_LIMIT_ON_LOSS: 'closed',
+    TRUSTED_PROXIES: '2',
   }
+  assert.deepEqual(parse(env).rateLimit, {
+    requests: 10,
+    windowSeconds: 3_600,
+    burst: 3,
+    keys: new Map([
+      ['first-key', 'ann'],
+      ['second:key', 'bob'],
+    ]),
+    keyHeader: 'api-key',
+    onLoss: 'closed',
+    trustedProxies: 2,
+  })
+  for (const wrong of ['0/s', '10', '10/d', '1.5/s', '-1/s', '10/']) refusal({ RATE_LIMIT: wrong })
+})
+
+test('upstreams are names with their URLs', () => {
+  const { urls } = parse({ UPSTREAMS: 'a=http://h:1/x?y=1&z=2,b-2=https://i/' }).upstreams
+  assert.deepEqual(urls, { a: 'http://h:1/x?y=1&z=2', 'b-2': 'https://i/' })
+  for (const wrong of ['a', 'a=h:1', 'a=http://h,', 'a b=http://h']) refusal({ UPSTREAMS: wrong })
+})
+
+test("README's table of the configuration names every variable", () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const table = readme.slice(readme.indexOf('### Configuration'))
+  const missing = knobNames.filter((name) => !table.includes(`\`${name}\``))
+  assert.deepEqual(missing, [])
 })
 
 test('what is not a variable of the service is not looked at', () => {

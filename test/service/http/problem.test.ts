@@ -16,7 +16,7 @@ const reported: unknown[] = []
 before(async () => {
   const app = assemble(
     { headers: ['Server', 'test'] },
-    [(router) => void router.get('/fail', (ctx) => handle(ctx))],
+    [({ router }) => void router.get('/fail', (ctx) => handle(ctx))],
     undefined,
   )
   app.on('error', (error: unknown) => reported.push(error))

@@ -202,7 +202,7 @@ const routes = (router: ServiceRouter): void => {
 }
 
 const service = async (use: (port: number) => Promise<void>): Promise<void> => {
-  await using at = await listen(assemble({}, [routes], undefined).callback())
+  await using at = await listen(assemble({}, [({ router }) => routes(router)], undefined).callback())
   await use(at.port)
 }
 
