@@ -36,6 +36,11 @@ const floors: readonly { readonly part: string; readonly may: readonly string[] 
   { part: 'service/work', may: ['contract', 'kit'] },
   { part: 'service/db', may: ['contract', 'kit'] },
   { part: 'service/http', may: ['contract', 'kit'] },
+  { part: 'service/admission', may: ['service/http', 'service/valkey.ts', 'contract', 'kit'] },
+  { part: 'service/cache', may: ['service/valkey.ts', 'contract', 'kit'] },
+  { part: 'service/faults', may: ['service/http', 'service/work', 'contract', 'kit'] },
+  { part: 'service/uploads', may: ['contract', 'kit'] },
+  { part: 'service/upstreams', may: ['contract', 'kit'] },
   { part: 'lab/load', may: ['contract', 'kit'] },
   { part: 'lab/fleet', may: ['contract', 'kit'] },
 ]
@@ -53,6 +58,9 @@ for (const { part, may } of floors) {
 const bans: readonly { readonly part: string; readonly words: RegExp; readonly law: string }[] = [
   { part: 'service/work', words: /package:(koa|@koa\/|pg$)/, law: 'work knows no HTTP and no SQL' },
   { part: 'service/db', words: /package:(koa|@koa\/)/, law: 'db knows no HTTP' },
+  { part: 'service/cache', words: /package:(koa|@koa\/|pg$)/, law: 'the cache knows no HTTP and no SQL' },
+  { part: 'service/uploads', words: /package:(koa|@koa\/|pg$)/, law: 'the storage of uploads knows no Koa and no SQL' },
+  { part: 'service/admission/limiter.ts', words: /koa/, law: 'the limiter knows no Koa' },
   { part: 'lab/load', words: /package:(koa|pg$|commander)/, law: 'load knows neither server, database nor flags' },
 ]
 

@@ -39,7 +39,7 @@ const absolute = ({ row, absolute, cpuUs }: RowResult): readonly string[] => [
 ]
 
 /** Lines up columns, two spaces apart. */
-const table = (lines: readonly (readonly string[])[]): string => {
+export const table = (lines: readonly (readonly string[])[]): string => {
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)))
   return lines
     .map((line) =>

@@ -6,7 +6,12 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 export type ServerName = 'ours' | 'bare' | 'koa' | 'fastapi'
 
 /** A program that serves HTTP on `HOST`:`PORT` and finds its database at `DATABASE_URL`. */
-export type Server = { readonly name: ServerName; readonly title: string; readonly command: readonly string[] }
+export type Server = {
+  readonly name: ServerName
+  readonly title: string
+  readonly command: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+}
 
 export const root = here('../../')
 export const pythonEnvironment = here('../../.plimsoll/bench/venv')

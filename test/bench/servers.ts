@@ -51,7 +51,7 @@ const environmentOf = (port: number, adminPort: number, databaseUrl: string): No
 /** Spawns a server pinned to its core, without waiting for it. `taskset` becomes the server: one process, one pid. */
 export const spawnServer = async (server: Server, databaseUrl: string): Promise<Spawned> => {
   const port = await freePort()
-  const env = environmentOf(port, await freePort(), databaseUrl)
+  const env = { ...environmentOf(port, await freePort(), databaseUrl), ...server.env }
   mkdirSync(logFolder, { recursive: true })
   const log = openSync(logOf(server.name), 'w')
   const spawnedAt = performance.now()
