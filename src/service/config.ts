@@ -103,7 +103,7 @@ const knobs = z.object({
   UPSTREAM_ATTEMPTS: whole(2, 1, 10),
   UPSTREAM_RETRY_BUDGET_PERCENT: whole(10, 0, 100),
   UPSTREAM_HEDGE_AFTER_MS: whole(0, 0, 10 * minuteMs),
-  UPSTREAM_CONNECTIONS: whole(64, 1, 10_000),
+  UPSTREAM_CONNECTIONS: whole(256, 1, 10_000),
   UPSTREAM_BREAKER_FAILURES: whole(5, 1, 10_000),
   UPSTREAM_BREAKER_OPEN_MS: whole(5 * secondMs, 1, 60 * minuteMs),
 

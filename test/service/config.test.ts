@@ -52,7 +52,7 @@ const defaults: Config = {
     attempts: 2,
     retryBudget: 0.1,
     hedgeAfterMs: 0,
-    connections: 64,
+    connections: 256,
     breakerFailures: 5,
     breakerOpenMs: 5_000,
   },
