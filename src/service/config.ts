@@ -90,6 +90,7 @@ const knobs = z.object({
   CACHE_URL: z
     .string()
     .regex(/^rediss?:\/\/.+/, redisUrl)
+    .refine((url) => URL.canParse(url), redisUrl)
     .optional(),
   CACHE_MAX_ENTRIES: whole(20_000, 0, 10_000_000),
   CACHE_TTL_MS: whole(10 * secondMs, 1, 24 * 60 * minuteMs),

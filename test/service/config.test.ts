@@ -220,7 +220,7 @@ test('a number is accepted up to its bounds and not beyond', () => {
 /** Wrong values of what holds a secret, each with one in it. */
 const leaks: Readonly<Record<string, readonly string[]>> = {
   DATABASE_URL: ['mysql://ann:canary@host/db', 'canary', 'postgres:/canary', ' postgres://canary'],
-  CACHE_URL: ['http://:canary@host', 'canary'],
+  CACHE_URL: ['http://:canary@host', 'canary', 'redis://:canary@host:port'],
   UPSTREAMS: ['canary', 'weather=ftp://ann:canary@host'],
   RATE_LIMIT_KEYS: ['ann:canary', 'canary-without-a-name'],
   ADMIN_TOKEN: ['canary', 'canary canary canary'],
