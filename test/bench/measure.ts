@@ -2,7 +2,15 @@
 import { cpuSeconds, residentMegabytes } from './machine.ts'
 import { isVoid, summarise } from './result.ts'
 import type { Figure, Round, RowResult } from './result.ts'
-import type { LoadRow, MemoryRow, Row, Server, ServerName, StartRow } from './rows.ts'
+import {
+  type LoadRow,
+  type MemoryRow,
+  type Row,
+  type Server,
+  type ServerName,
+  type StartRow,
+  subjectOf,
+} from './rows.ts'
 import { firstAnswerMs, killServer, spawnServer, startServer, stopServer } from './servers.ts'
 import type { Spawned } from './servers.ts'
 import { runWrk } from './wrk.ts'
@@ -42,7 +50,7 @@ const loadOnce = async (row: LoadRow | MemoryRow, server: Spawned, seconds: numb
 
 /** The servers of a row in their order, without those that do not take part here. */
 export const participants = (row: LoadRow | StartRow): readonly ServerName[] => [
-  ...new Set([...(typeof row.against === 'number' ? [] : [row.against]), 'ours' as const, ...row.beside]),
+  ...new Set([...(typeof row.against === 'number' ? [] : [row.against]), subjectOf(row), ...row.beside]),
 ]
 
 const pick = <Each>(row: LoadRow | StartRow, from: Readonly<Partial<Record<ServerName, Each>>>): readonly Each[] =>

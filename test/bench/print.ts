@@ -27,16 +27,24 @@ const promised = ({ row, figure, verdict, counts, byCpu }: RowResult): readonly 
 
 const unitOf: Record<Row['kind'], string> = { load: 'requests/s', start: 'ms', memory: 'MB' }
 
-const columns: readonly ServerName[] = ['ours', 'bare', 'koa', 'fastapi']
+const known: readonly ServerName[] = ['ours', 'bare', 'koa', 'fastapi', 'limited', 'unlimited']
 
 const rounded = (value: number | undefined) => value?.toLocaleString('en', { maximumFractionDigits: 0 }) ?? ''
 
-const absolute = ({ row, absolute, cpuUs }: RowResult): readonly string[] => [
-  row.name,
-  unitOf[row.kind],
-  ...columns.map((name) => rounded(absolute[name]?.median)),
-  ...columns.map((name) => rounded(cpuUs[name])),
-]
+/** The servers that took part. */
+const columnsOf = (results: readonly RowResult[]): readonly ServerName[] =>
+  known.filter((name) => results.some(({ absolute }) => absolute[name] !== undefined))
+
+const absoluteTable = (results: readonly RowResult[]): string => {
+  const columns = columnsOf(results)
+  const line = ({ row, absolute, cpuUs }: RowResult): readonly string[] => [
+    row.name,
+    unitOf[row.kind],
+    ...columns.map((name) => rounded(absolute[name]?.median)),
+    ...columns.map((name) => rounded(cpuUs[name])),
+  ]
+  return table([['row', 'unit', ...columns, ...columns.map((name) => `${name} µs`)], ...results.map(line)])
+}
 
 /** Lines up columns, two spaces apart. */
 export const table = (lines: readonly (readonly string[])[]): string => {
@@ -58,7 +66,7 @@ const notes = (results: readonly RowResult[]): readonly string[] =>
 export const report = (results: readonly RowResult[]): string =>
   [
     table([['row', 'path', 'median', '', 'min..max', 'by CPU', 'bar', 'stretch', 'verdict'], ...results.map(promised)]),
-    table([['row', 'unit', ...columns, ...columns.map((name) => `${name} µs`)], ...results.map(absolute)]),
+    absoluteTable(results),
     notes(results).join('\n'),
   ]
     .filter(Boolean)

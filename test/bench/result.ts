@@ -1,5 +1,5 @@
 /** From rounds to a row's result: pure, so that the bench itself can be tested. */
-import type { LoadRow, Row, ServerName, Target } from './rows.ts'
+import { type LoadRow, type Row, type ServerName, subjectOf, type Target } from './rows.ts'
 
 /** What one server did in one round: requests per second, milliseconds or megabytes, as the row's kind says. */
 export type Figure = {
@@ -36,9 +36,10 @@ export type RowResult = {
 /** A server that used less of its core than this was not what limited the round. */
 export const wholeCore = 0.9
 
-const mustUseItsCore = ({ wholeCoreOf, against }: LoadRow): readonly ServerName[] => {
+const mustUseItsCore = (row: LoadRow): readonly ServerName[] => {
+  const { wholeCoreOf, against } = row
   if (wholeCoreOf === 'none' || typeof against === 'number') return []
-  return wholeCoreOf === 'both' ? ['ours', against] : [against]
+  return wholeCoreOf === 'both' ? [subjectOf(row), against] : [against]
 }
 
 /** Whether something other than a compared server limited this round, so that it compares nothing. */
@@ -58,7 +59,7 @@ const spreadOf = (values: readonly number[]): Spread => ({
 })
 
 const promisedFigure = (row: Row, round: Round): number => {
-  const ours = round.ours!.value
+  const ours = round[subjectOf(row)]!.value
   if (row.kind === 'memory') return ours
   return ours / (typeof row.against === 'number' ? row.against : round[row.against]!.value)
 }
@@ -72,7 +73,7 @@ const cpuUsOf = (rounds: readonly Round[], name: ServerName): number | undefined
 
 const ratioByCpu = (row: Row, rounds: readonly Round[]): number | undefined => {
   if (row.kind !== 'load' || typeof row.against === 'number') return undefined
-  return cpuUsOf(rounds, row.against)! / cpuUsOf(rounds, 'ours')!
+  return cpuUsOf(rounds, row.against)! / cpuUsOf(rounds, subjectOf(row))!
 }
 
 /** Whether a figure reaches its bar or even its stretch. */

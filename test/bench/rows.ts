@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-export type ServerName = 'ours' | 'bare' | 'koa' | 'fastapi'
+export type ServerName = 'ours' | 'bare' | 'koa' | 'fastapi' | 'limited' | 'unlimited'
 
 /** A program that serves HTTP on `HOST`:`PORT` and finds its database at `DATABASE_URL`. */
 export type Server = {
@@ -20,6 +20,18 @@ export const pythonRequirements = here('peers/fastapi/requirements.txt')
 /** The servers by name; `entry` is the built command line of Plimsoll that stands for "ours". */
 export const serversOf = (entry: string): Record<ServerName, Server> => ({
   ours: { name: 'ours', title: 'Plimsoll', command: [process.execPath, entry, 'serve'] },
+  limited: {
+    name: 'limited',
+    title: 'Plimsoll with all limits',
+    command: [process.execPath, entry, 'serve'],
+    env: { ADMISSION: 'fixed', RATE_LIMIT: '10000000/s' },
+  },
+  unlimited: {
+    name: 'unlimited',
+    title: 'Plimsoll without limits',
+    command: [process.execPath, entry, 'serve'],
+    env: { ADMISSION: 'off' },
+  },
   bare: { name: 'bare', title: 'node:http', command: [process.execPath, here('peers/bare-http.cjs')] },
   koa: { name: 'koa', title: 'koa + router + pg', command: [process.execPath, here('peers/koa-stock.ts')] },
   fastapi: {
@@ -36,6 +48,8 @@ export type Target = { readonly direction: 'at least' | 'at most'; readonly bar:
 export type LoadRow = {
   readonly kind: 'load'
   readonly name: string
+  /** Who is measured, where it is not ours as it comes. */
+  readonly subject?: ServerName
   readonly path: string
   readonly connections: number
   readonly against: ServerName | number
@@ -90,6 +104,9 @@ const waitRow = {
   secondsAtLeast: 10,
 } as const
 
+/** Who is measured in a row. */
+export const subjectOf = (row: Row): ServerName => (row.kind === 'load' ? (row.subject ?? 'ours') : 'ours')
+
 export const rows: readonly Row[] = [
   {
     kind: 'load',
@@ -100,6 +117,17 @@ export const rows: readonly Row[] = [
     beside: ['koa', 'fastapi'],
     wholeCoreOf: 'both',
     target: atLeast(0.9, 1),
+  },
+  {
+    kind: 'load',
+    name: 'limits',
+    path: '/json',
+    connections: 64,
+    subject: 'limited',
+    against: 'unlimited',
+    beside: [],
+    wholeCoreOf: 'both',
+    target: atLeast(0.95, 0.98),
   },
   { ...databaseRow, name: 'db', path: '/db', target: atLeast(2, 2.8) },
   { ...databaseRow, name: 'queries', path: '/queries?queries=20', target: atLeast(1.7, 2.4) },
