@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { get } from 'node:http'
 import { Socket } from 'node:net'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
@@ -8,7 +11,8 @@ import { Failure } from '../../src/kit/errors.ts'
 import { Database, type DatabaseOptions } from '../../src/service/db/database.ts'
 import { sleep } from '../../src/service/db/queries/sleep.ts'
 import { statement } from '../../src/service/db/statement.ts'
-import { freshDatabase } from '../support/postgres.ts'
+import { freshDatabase, makeTestFolder } from '../support/postgres.ts'
+import { hasProgram, requirement } from '../support/requirement.ts'
 import { startTestService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
@@ -50,6 +54,9 @@ const beside = async <Row extends pg.QueryResultRow>(sql: string, values: unknow
     await client.end()
   }
 }
+
+// Before the first test: once all tests known so far have ended, the server is stopped.
+await beside('create table locks as select generate_series(1, 100) as id, 0 as held')
 
 const kill = (processId: number): Promise<unknown> => beside('select pg_terminate_backend($1)', [processId])
 
@@ -250,6 +257,189 @@ test('while one of several shared connections is away, the others serve and nobo
   )
 })
 
+// The shared connection, when a request no longer wants its statement
+
+const touch = statement<void, [id: number]>(
+  'touch',
+  'update locks set held = held + 1 where id = $1::integer',
+  () => {},
+)
+
+/** Holds the lock on a row of `locks` until it is called. */
+const lock = async (t: TestContext, id: number): Promise<() => Promise<void>> => {
+  const holder = new pg.Client({ connectionString: url })
+  await holder.connect()
+  t.after(() => holder.end())
+  await holder.query('begin')
+  await holder.query('select from locks where id = $1 for update', [id])
+  return async () => void (await holder.query('rollback'))
+}
+
+/** Statements of this file's other connections that the server is at. */
+const waiters = async (): Promise<string[]> => {
+  const sql = `select query from pg_stat_activity where state = 'active' and datname = current_database()
+    and backend_type = 'client backend' and pid <> pg_backend_pid()`
+  return (await beside<{ query: string }>(sql)).map(({ query }) => query)
+}
+
+const isQuiet = async (): Promise<boolean> => (await waiters()).length === 0
+
+test(
+  'a statement that waits for a lock fails when its client goes, and those behind it are answered',
+  limits,
+  async (t) => {
+    const { database } = await open(t)
+    const [before] = await database.run(processId, [])
+    await lock(t, 1)
+    const client = new AbortController()
+    const stuck = database.run(touch, [1], client.signal)
+    const behind = database.run(echo, ['behind'])
+    await until('it waits', async () => (await waiters()).length === 1)
+    const start = performance.now()
+    client.abort(gone)
+    await assert.rejects(stuck, gone)
+    const rejectedMs = performance.now() - start
+    assert.deepEqual(await behind, ['behind'])
+    const freedMs = performance.now() - start
+    assert.ok(rejectedMs < 50 && freedMs < 500, `rejected after ${rejectedMs} ms, freed after ${freedMs} ms`)
+    assert.ok(await isQuiet())
+    assert.equal(database.stats.pipelined, 0)
+    assert.deepEqual(await database.run(processId, []), [before])
+  },
+)
+
+test('one further back fails at once too, and ends on the server when it is its turn', limits, async (t) => {
+  const { database } = await open(t)
+  await lock(t, 2)
+  const client = new AbortController()
+  const first = database.run(sleep, [0.3])
+  const stuck = database.run(touch, [2], client.signal)
+  const behind = database.run(echo, ['behind'])
+  await until('the first runs', async () => (await running()).length === 1)
+  client.abort(gone)
+  assert.ok((await timeOf(() => assert.rejects(stuck, gone))) < 50)
+  assert.deepEqual(await first, [undefined], 'the statement before it is not touched')
+  assert.ok((await timeOf(() => behind)) < 500)
+  assert.deepEqual(await behind, ['behind'])
+})
+
+test('a hundred that wait for the same lock free the line when their clients go', limits, async (t) => {
+  const { database } = await open(t)
+  await lock(t, 3)
+  const client = new AbortController()
+  const stuck = Promise.allSettled(Array.from({ length: 100 }, () => database.run(touch, [3], client.signal)))
+  const behind = database.run(echo, ['behind'])
+  await until('one waits', async () => (await waiters()).length === 1)
+  client.abort(gone)
+  assert.ok((await stuck).every((outcome) => outcome.status === 'rejected' && outcome.reason === gone))
+  const freedMs = await timeOf(() => behind)
+  assert.ok(freedMs < 4_000, `${freedMs} ms`)
+})
+
+/** Gives the server a certificate of its own making; it listens for both, TLS and not, from then on. */
+const enableTls = async (): Promise<void> => {
+  const folder = await makeTestFolder()
+  const [key, certificate] = [join(folder, 'server.key'), join(folder, 'server.crt')]
+  const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost']
+  execFileSync('openssl', [...request, '-keyout', key, '-out', certificate], { stdio: 'ignore' })
+  // The server reads a key only from a file that is its own; so it writes it, in its data directory.
+  for (const file of [key, certificate]) {
+    const content = (await readFile(file)).toString('base64')
+    await beside(`copy (select '${content}') to program 'umask 077; base64 -d > ${file.slice(folder.length + 1)}'`)
+  }
+  await beside('alter system set ssl = on')
+  await beside('select pg_reload_conf()')
+}
+
+const withTls = { ...limits, skip: requirement('openssl', hasProgram('openssl')) }
+
+test(
+  'a cancel takes the way that its connection has taken: with TLS, asked for or from the start',
+  withTls,
+  async (t) => {
+    await enableTls()
+    const encrypted = statement<boolean, []>(
+      'encrypted',
+      'select ssl from pg_stat_ssl where pid = pg_backend_pid()',
+      ([ssl]) => ssl === 't',
+    )
+    for (const negotiation of ['postgres', 'direct']) {
+      const { database } = await open(t, { url: `${url}?sslmode=no-verify&sslnegotiation=${negotiation}` })
+      assert.deepEqual(await database.run(encrypted, []), [true])
+      const client = new AbortController()
+      const abandoned = assert.rejects(database.run(sleep, [4], client.signal), gone)
+      await until('it runs', async () => (await running()).length === 1)
+      client.abort(gone)
+      await abandoned
+      assert.ok((await timeOf(() => database.run(echo, ['behind']))) < 1_000, negotiation)
+    }
+  },
+)
+
+test('a change says whether it was done: cancelled where it was not, its rows where it was', limits, async (t) => {
+  const { database } = await open(t)
+  const release = await lock(t, 4)
+  const client = new AbortController()
+  const change = database.change(touch, [4], client.signal)
+  await until('it waits', async () => (await waiters()).length === 1)
+  client.abort(gone)
+  await assert.rejects(change, gone)
+  assert.ok(await isQuiet())
+  await release()
+  assert.deepEqual(await beside('select held from locks where id = 4'), [{ held: 0 }])
+  const late = new AbortController()
+  const done = database.change(echo, ['done'], late.signal)
+  // Nobody is behind it and it ends by itself, sooner than a cancel is asked for.
+  late.abort(gone)
+  assert.deepEqual(await done, ['done'])
+})
+
+test('a statement whose client has gone before is not sent', limits, async (t) => {
+  const { database } = await open(t)
+  await assert.rejects(database.run(touch, [4], AbortSignal.abort(gone)), gone)
+  await database.run(echo, ['after'])
+  assert.deepEqual(await beside('select held from locks where id = 4'), [{ held: 0 }])
+})
+
+test('whatever cancels are on their way, a statement that is wanted has its effect once', limits, async (t) => {
+  const { database } = await open(t)
+  const bump = statement<void, [id: number]>(
+    'bump',
+    'with slow as materialized (select pg_sleep(0.002)) update locks set held = held + 1 from slow where id = $1::integer',
+    () => {},
+  )
+  const work: Promise<unknown>[] = []
+  let abandoned = 0
+  for (let i = 0; i < 300; i++) {
+    const client = new AbortController()
+    work.push(database.run(sleep, [0.003], client.signal).catch(() => abandoned++))
+    work.push(database.run(bump, [10 + (i % 90)]))
+    // Spread over the time in which it is the server's turn to do it, so that many a cancel comes late.
+    setTimeout(() => client.abort(gone), i % 8)
+    await wait(5)
+  }
+  await Promise.all(work)
+  assert.ok(abandoned > 30, `${abandoned} of 300 abandoned`)
+  assert.deepEqual(await beside('select sum(held)::integer as held from locks where id >= 10'), [{ held: 300 }])
+  await until('quiet', isQuiet)
+})
+
+test('what a statement has listened to it listens to no longer', limits, async (t) => {
+  const { database } = await open(t)
+  const { signal } = new AbortController()
+  const listening = new Set<unknown>()
+  t.mock.method(signal, 'addEventListener', (_: string, listener: unknown) => listening.add(listener))
+  t.mock.method(signal, 'removeEventListener', (_: string, listener: unknown) => listening.delete(listener))
+  const work = [
+    database.run(echo, ['a'], signal),
+    database.run(divide, [0], signal),
+    database.runLong(echo, ['a'], signal),
+  ]
+  assert.ok(listening.size >= 2)
+  await Promise.allSettled(work)
+  assert.equal(listening.size, 0)
+})
+
 // The pool
 
 test('one waiter more than allowed is refused at once, also when all come in one turn', limits, async (t) => {
@@ -392,7 +582,7 @@ test(
     const { database } = await open(t, { poolSize: 1 })
     const before = await pooledPid(database)
     const client = new AbortController()
-    const cancelled = assert.rejects(database.runLong(sleep, [30], client.signal), failsWith('deadline-exceeded'))
+    const cancelled = assert.rejects(database.runLong(sleep, [30], client.signal), gone)
     await until('it runs', async () => (await running()).includes(before))
     client.abort(gone)
     assert.ok((await timeOf(() => cancelled)) < 500)
@@ -416,6 +606,109 @@ test('a cancellation never hits the next borrower, however close it comes to the
   }
   assert.ok(cancelled > 30 && cancelled < 300, `${cancelled} of 300 cancelled`)
   assert.equal(await pooledPid(database), before)
+})
+
+test('a transaction whose client goes is rolled back, and its connection serves the next', limits, async (t) => {
+  const { database } = await open(t, { poolSize: 1 })
+  const before = await pooledPid(database)
+  await lock(t, 6)
+  const client = new AbortController()
+  const stuck = database.transaction(async (session) => {
+    await session.run(touch, [5])
+    await session.run(touch, [6])
+  }, client.signal)
+  await until('it waits', async () => (await waiters()).some((query) => query.startsWith('update locks')))
+  client.abort(gone)
+  assert.ok((await timeOf(() => assert.rejects(stuck, gone))) < 500)
+  assert.ok(await isQuiet())
+  assert.equal(await pooledPid(database), before)
+  assert.deepEqual(await beside('select held from locks where id = 5 for update nowait'), [{ held: 0 }])
+})
+
+test(
+  'a borrowed connection is given back when its statement has ended, however often the server is asked',
+  limits,
+  async (t) => {
+    const { database } = await open(t, { poolSize: 1 })
+    const before = await pooledPid(database)
+    // Does not hear of the first six cancels.
+    const stubborn = statement<void, []>(
+      'stubborn',
+      `do $$ begin
+       for i in 1..6 loop
+         begin perform pg_sleep(4); exception when query_canceled then null; end;
+       end loop;
+     end $$`,
+      () => {},
+    )
+    const client = new AbortController()
+    const stuck = database.runLong(stubborn, [], client.signal)
+    await until('it runs', async () => (await running()).includes(before))
+    client.abort(gone)
+    const tookMs = await timeOf(() => assert.rejects(stuck, gone))
+    assert.ok(tookMs > 100 && tookMs < 2_000, `${tookMs} ms`)
+    assert.equal(await pooledPid(database), before)
+  },
+)
+
+test(
+  'a transaction whose client goes between two statements runs no other, whatever its user makes of it',
+  limits,
+  async (t) => {
+    const { database } = await open(t, { poolSize: 1 })
+    const before = await pooledPid(database)
+    const client = new AbortController()
+    const outcome = database.transaction(async (session) => {
+      await session.run(touch, [7])
+      client.abort(gone)
+      await session.run(touch, [8]).catch(() => {})
+      return 'done'
+    }, client.signal)
+    await assert.rejects(outcome, gone)
+    assert.equal(await pooledPid(database), before)
+    assert.deepEqual(await beside('select sum(held)::integer as held from locks where id in (7, 8)'), [{ held: 0 }])
+  },
+)
+
+test('a transaction cannot succeed after one of its statements has failed', limits, async (t) => {
+  const { database } = await open(t, { poolSize: 1 })
+  const before = await pooledPid(database)
+  const swallowing = database.transaction(async (session) => {
+    await session.run(touch, [9])
+    await session.run(divide, [0]).catch(() => {})
+    return 'done'
+  })
+  await assert.rejects(swallowing, /ROLLBACK/)
+  assert.deepEqual(await beside('select held from locks where id = 9'), [{ held: 0 }])
+  assert.equal(await pooledPid(database), before)
+})
+
+test('who goes away while waiting for a connection leaves the queue at once, to others', limits, async (t) => {
+  const { database } = await open(t, { poolSize: 1, maxWaiting: 1 })
+  const client = new AbortController()
+  const first = database.runLong(sleep, [0.4], never)
+  const leaving = database.runLong(echo, ['x'], client.signal)
+  assert.equal(database.stats.waiting, 1)
+  client.abort(gone)
+  assert.ok((await timeOf(() => assert.rejects(leaving, gone))) < 50)
+  assert.equal(database.stats.waiting, 0)
+  assert.deepEqual(await database.runLong(echo, ['y'], never), ['y'])
+  await first
+})
+
+test('a transaction can be cancelled though every shared connection waits for what it holds', limits, async (t) => {
+  const { database } = await open(t, { poolSize: 1 })
+  const client = new AbortController()
+  const holding = database.transaction(async (session) => {
+    await session.run(touch, [1])
+    await session.run(sleep, [4])
+  }, client.signal)
+  await until('it holds the lock', async () => (await running()).length === 1)
+  const blocked = database.run(touch, [1])
+  await until('the other waits', async () => (await waiters()).length === 2)
+  client.abort(gone)
+  assert.ok((await timeOf(() => assert.rejects(holding, gone))) < 500)
+  await blocked
 })
 
 test('closing waits for what is running, on the shared and on borrowed connections', limits, async (t) => {

@@ -4,9 +4,8 @@ import type { Cancellation } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
 import { unavailable } from './failure.ts'
 import type { Pipeline } from './pipeline.ts'
-import type { LentSession, Session, SessionPool } from './pool.ts'
+import type { Session, SessionPool } from './pool.ts'
 import { begin, commit, rollback } from './queries/transaction-control.ts'
-import { cancelBackend } from './queries/cancel-backend.ts'
 import type { Statement, Value } from './statement.ts'
 
 export type DatabaseOptions = {
@@ -75,40 +74,53 @@ export class Database implements Session, AsyncDisposable {
     }
   }
 
-  /** Executes a short statement on the shared connection with the least to do. It cannot be cancelled. */
-  run<Row, Values extends readonly Value[]>(statement: Statement<Row, Values>, values: Values): Promise<Row[]> {
-    return this.#leastBusy()?.run(statement, values) ?? Promise.reject(unavailable())
+  /**
+   * Executes a short statement on the shared connection with the least to do. On abort rejects with `cancel.reason` at
+   * once; on the server the statement is cancelled as soon as those before it are done.
+   */
+  run<Row, Values extends readonly Value[]>(
+    statement: Statement<Row, Values>,
+    values: Values,
+    cancel?: Cancellation,
+  ): Promise<Row[]> {
+    return this.#leastBusy()?.run(statement, values, cancel) ?? Promise.reject(unavailable())
   }
 
-  /** Executes a statement that may take long on a connection of its own, and cancels it on the server on abort. */
+  /**
+   * The same for who must know whether the statement had its effect. On abort it is cancelled, too; rejects with
+   * `cancel.reason` once the server says that it did nothing, and resolves where it was done before that.
+   */
+  change<Row, Values extends readonly Value[]>(
+    statement: Statement<Row, Values>,
+    values: Values,
+    cancel: Cancellation,
+  ): Promise<Row[]> {
+    return this.#leastBusy()?.run(statement, values, cancel, 'when-answered') ?? Promise.reject(unavailable())
+  }
+
+  /**
+   * Executes a statement that may take long on a connection of its own. On abort rejects with `cancel.reason`, once the
+   * statement has ended on the server.
+   */
   runLong<Row, Values extends readonly Value[]>(
     statement: Statement<Row, Values>,
     values: Values,
-    signal: Cancellation,
+    cancel: Cancellation,
   ): Promise<Row[]> {
-    return this.#lend(async (session) => {
-      signal.throwIfAborted()
-      let cancelled: Promise<unknown> | undefined
-      const cancel = (): void => {
-        cancelled = this.run(cancelBackend, [session.processId]).catch(() => {})
-      }
-      signal.addEventListener('abort', cancel, { once: true })
-      try {
-        return await session.run(statement, values)
-      } finally {
-        signal.removeEventListener('abort', cancel)
-        // Until the cancellation is through, it could still hit what the next borrower runs.
-        await cancelled
-      }
-    })
+    return this.#lend((session) => session.run(statement, values, cancel), cancel)
   }
 
-  /** Runs `use` in one transaction: committed when it returns, rolled back when it throws. */
-  transaction<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
+  /**
+   * Runs `use` in one transaction: committed when it returns, rolled back when it throws. On abort its statement is
+   * cancelled, the transaction rolled back, and `cancel.reason` thrown; an abort during the commit comes too late.
+   * Throws also when one of its statements failed and `use` returned nevertheless: nothing of it is then stored.
+   */
+  transaction<Result>(use: (session: Session) => Promise<Result>, cancel?: Cancellation): Promise<Result> {
     return this.#lend(async (session) => {
       await session.run(begin, [])
       try {
-        const result = await use(session)
+        const result = await use(cancel === undefined ? session : cancelledBy(cancel, session))
+        cancel?.throwIfAborted()
         await session.run(commit, [])
         return result
       } catch (error) {
@@ -116,7 +128,7 @@ export class Database implements Session, AsyncDisposable {
         await session.run(rollback, []).catch(() => {})
         throw error
       }
-    })
+    }, cancel)
   }
 
   /** A pipeline came up or went down. */
@@ -138,8 +150,8 @@ export class Database implements Session, AsyncDisposable {
     await Promise.all([this.#pool?.end(), ...this.#pipelines.map((pipeline) => pipeline.end())])
   }
 
-  #lend<Result>(use: (session: LentSession) => Promise<Result>): Promise<Result> {
-    return this.#pool?.lend(use) ?? Promise.reject(unavailable())
+  #lend<Result>(use: (session: Session) => Promise<Result>, cancel: Cancellation | undefined): Promise<Result> {
+    return this.#pool?.lend(use, cancel) ?? Promise.reject(unavailable())
   }
 
   #leastBusy(): Pipeline | undefined {
@@ -150,6 +162,11 @@ export class Database implements Session, AsyncDisposable {
     return best
   }
 }
+
+/** A session whose statements end with `cancel`, unless they are given another one. */
+const cancelledBy = (cancel: Cancellation, session: Session): Session => ({
+  run: (statement, values, own = cancel) => session.run(statement, values, own),
+})
 
 const noSessions = { size: 0, idle: 0, waiting: 0 }
 

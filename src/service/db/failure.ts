@@ -22,6 +22,9 @@ export const isStalePlan = (error: unknown): boolean => {
   return code === '26000' || (code === '0A000' && routine === 'RevalidateCachedQuery')
 }
 
+/** Whether the server ended the statement early: it took longer than it may, or somebody cancelled it. */
+export const isCancelled = (error: unknown): boolean => (error as { code?: unknown }).code === '57014'
+
 /** What a connection fails with whose peer has not answered for longer than the server lets any statement run. */
 export const silence = (): Error => new Error('Connection terminated: no answer within the statement timeout')
 

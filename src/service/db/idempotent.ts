@@ -1,4 +1,5 @@
 import type { ProblemCode } from '../../contract/problems.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
 import type { Database } from './database.ts'
 import type { Session } from './pool.ts'
@@ -18,12 +19,14 @@ export type IdempotentAnswer = { readonly answer: string; readonly replayed: boo
 /**
  * Has an effect at most once for a key. The key, the effect and its answer commit together; requests with the same key
  * that come meanwhile wait for that and get the same answer. An effect that throws leaves the key free.
- * Fails with `idempotency-key-reused` where the key stands for another request.
+ * Fails with `idempotency-key-reused` where the key stands for another request, and on abort with `cancel.reason`; then
+ * there was no effect, unless the abort came while it was being committed.
  */
 export const idempotently = (
   database: Database,
   { key, fingerprint }: IdempotentRequest,
   effect: (session: Session) => Promise<string>,
+  cancel?: Cancellation,
 ): Promise<IdempotentAnswer> =>
   database.transaction(async (session) => {
     const [claimed] = await session.run(claimIdempotencyKey, [key, fingerprint])
@@ -37,4 +40,4 @@ export const idempotently = (
       throw new Failure<ProblemCode>('idempotency-key-reused', { detail: 'the key came with another request before' })
     }
     return { answer: first.answer, replayed: true }
-  })
+  }, cancel)

@@ -1,10 +1,16 @@
 import pg from 'pg'
-import { databaseFailure, isStalePlan, isUnavailable } from './failure.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
+import { Abandoned, type Conveyor } from './abandoned.ts'
+import { type Backend, requestCancel } from './cancel-request.ts'
+import { databaseFailure, isCancelled, isStalePlan, isUnavailable } from './failure.ts'
 import { type Flush, Outbox, type Sink } from './outbox.ts'
 import type { Fields, Statement, Value } from './statement.ts'
 
 /** How much later than the server's own limit for a statement an answer may come before the peer counts as gone. */
 export const graceMs = 500
+
+/** How often a statement is sent again through no fault of its own. */
+const mostResends = 5
 
 /** The part of pg's connection that its types leave out. */
 type Wire = {
@@ -14,10 +20,13 @@ type Wire = {
 }
 
 /** One of pg's clients, connected, and the outbox that its statements are written through. */
-export class Line {
+export class Line implements Conveyor {
   readonly outbox: Outbox
   readonly #client: pg.ClientBase
   readonly #wire: Wire
+  readonly #abandoned = new Abandoned(this)
+  #sent = 0
+  #answered = 0
   #lost = false
 
   constructor(client: pg.ClientBase, flush: Flush) {
@@ -26,9 +35,19 @@ export class Line {
     this.outbox = new Outbox(this.#wire.stream, flush)
   }
 
-  /** The server process behind it. */
-  get processId(): number {
-    return (this.#client as unknown as { processID: number }).processID
+  /** Statements sent so far; one that was sent again counts again. */
+  get sent(): number {
+    return this.#sent
+  }
+
+  /** Statements that have their answer or their error. */
+  get answered(): number {
+    return this.#answered
+  }
+
+  /** Statements that are sent and not answered. */
+  get inFlight(): number {
+    return this.#sent - this.#answered
   }
 
   /** Whether a next user can have it: no statement met a lost connection, and no transaction is open. */
@@ -36,19 +55,52 @@ export class Line {
     return !this.#lost && !this.#inTransaction
   }
 
-  /** Executes a statement. Calls one of the two functions once, `reject` with what `failure.ts` makes of an error. */
-  execute<Row, Values extends readonly Value[]>(
+  /** Whether no statement is being cancelled on the server. */
+  get quiet(): boolean {
+    return this.#abandoned.quiet
+  }
+
+  /** Resolves when what was abandoned has ended on the server, and no cancel can hit what is sent from then on. */
+  untilQuiet(): Promise<void> {
+    return this.#abandoned.untilQuiet()
+  }
+
+  /**
+   * Executes a statement. Rejects with what `failure.ts` makes of an error. On abort sees to it that the statement ends
+   * on the server, and rejects with `cancel.reason`: at once, or when the server has answered. In the latter case a
+   * statement that was done before the cancel came resolves nevertheless.
+   */
+  run<Row, Values extends readonly Value[]>(
     statement: Statement<Row, Values>,
     values: Values,
-    resolve: (rows: Row[]) => void,
-    reject: (error: unknown) => void,
-  ): void {
-    this.#submit(new PreparedQuery(this, statement, values, resolve, reject))
+    cancel?: Cancellation,
+    settles: Settles = 'at-once',
+  ): Promise<Row[]> {
+    if (cancel?.aborted === true) return Promise.reject(cancel.reason)
+    const query = new PreparedQuery(this, statement, values, cancel, settles)
+    const outcome = query.outcome()
+    this.#submit(query)
+    return outcome
   }
 
   /** Cuts the connection to a peer that does not answer: what is in flight fails. */
   cut(why?: Error): void {
     this.#wire.stream.destroy(why)
+  }
+
+  /** Nobody waits any more for the statement with this turn. */
+  abandon(turn: number): void {
+    this.#abandoned.add(turn)
+  }
+
+  cancelOnServer(): Promise<void> {
+    return requestCancel(this.#client as unknown as Backend)
+  }
+
+  /** One of its queries has its answer or its error. */
+  goneOn(): void {
+    this.#answered++
+    if (!this.#abandoned.quiet) this.#abandoned.goneOn()
   }
 
   /** What an error of one of its queries means. */
@@ -59,14 +111,17 @@ export class Line {
   }
 
   /**
-   * Sends a query again that met a stale plan: once, and not in a transaction, which the error has ended. Outside of
-   * one a statement that fails leaves nothing behind, so nothing is done twice. Returns whether it was sent.
+   * Sends a query again that met a stale plan or a cancel that was not for it: not in a transaction, which the error has
+   * ended. Outside of one a statement that fails leaves nothing behind, so nothing is done twice. Returns whether it
+   * was sent.
    */
-  resend(query: Resendable): boolean {
+  resend(query: Resendable, error: unknown): boolean {
+    const isStale = isStalePlan(error)
     // What happened to one prepared statement has happened to all, or costs each of them one more message.
-    this.#wire.parsedStatements = {}
-    if (query.resent || this.#inTransaction) return false
-    query.resent = true
+    if (isStale) this.#wire.parsedStatements = {}
+    const isHit = isCancelled(error) && this.#abandoned.mayHaveHit(query.turn)
+    if (!(isStale || isHit) || query.resends >= mostResends || this.#inTransaction) return false
+    query.resends++
     this.#submit(query)
     return true
   }
@@ -75,12 +130,18 @@ export class Line {
     return this.#client.getTransactionStatus() !== 'I'
   }
 
-  #submit(query: object): void {
-    this.#client.query(query as pg.Submittable)
+  #submit(query: Resendable): void {
+    query.turn = this.#sent++
+    this.#client.query(query as unknown as pg.Submittable)
   }
 }
 
-type Resendable = { resent: boolean }
+/** When an abandoned statement is settled for who ran it. */
+export type Settles = 'at-once' | 'when-answered'
+
+type Resendable = { turn: number; resends: number }
+
+const once = { once: true } as const
 
 // pg's own constructor sets up an event emitter and a result, and neither is used here. What pg asks for is an
 // instance of its Query: its client refuses to pipeline anything else.
@@ -91,21 +152,25 @@ QueryShape.prototype = pg.Query.prototype
 class PreparedQuery<Row> extends QueryShape implements Resendable {
   readonly name: string
   readonly text: string
-  resent = false
+  /** Its place in the order of the statements of its line. */
+  turn = 0
+  resends = 0
   readonly #line: Line
   readonly #statement: Statement<Row>
   readonly #values: readonly Value[]
-  readonly #resolve: (rows: Row[]) => void
-  readonly #reject: (error: unknown) => void
-  readonly #found: Row[] = []
+  readonly #cancel: Cancellation | undefined
+  readonly #abort: (() => void) | undefined
+  #found: Row[] = []
   #failure: unknown = undefined
+  #resolve!: (rows: Row[]) => void
+  #reject!: (error: unknown) => void
 
   constructor(
     line: Line,
     statement: Statement<Row>,
     values: readonly Value[],
-    resolve: (rows: Row[]) => void,
-    reject: (error: unknown) => void,
+    cancel: Cancellation | undefined,
+    settles: Settles,
   ) {
     super()
     this.name = statement.name
@@ -113,12 +178,22 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
     this.#line = line
     this.#statement = statement
     this.#values = values
-    this.#resolve = resolve
-    this.#reject = reject
+    this.#cancel = cancel
+    this.#abort = cancel === undefined ? undefined : () => this.#abandon(cancel.reason, settles)
   }
 
-  /** pg calls it when it is this query's turn to be sent. */
-  submit({ parsedStatements, submittedNamedStatements }: Wire): null {
+  /** Its rows or error; to be asked for once, before it is submitted. */
+  outcome(): Promise<Row[]> {
+    if (this.#abort !== undefined) this.#cancel!.addEventListener('abort', this.#abort, once)
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  /** pg calls it when it is this query's turn to be sent, and fails it with what is returned. */
+  submit({ parsedStatements, submittedNamedStatements }: Wire): unknown {
+    if (this.#cancel?.aborted === true) return this.#cancel.reason
     const { name, text } = this
     const { outbox } = this.#line
     if (parsedStatements[name] === undefined && submittedNamedStatements[name] === undefined) {
@@ -138,18 +213,40 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
     }
   }
 
+  handleCommandComplete({ text }: { text: string }): void {
+    const { tag } = this.#statement
+    if (tag !== undefined && tag !== text) this.#failure ??= new Error(`the server answered ${text} to "${this.text}"`)
+  }
+
   handleReadyForQuery(): void {
+    this.#line.goneOn()
+    this.#forget()
     if (this.#failure === undefined) this.#resolve(this.#found)
     else this.#reject(this.#failure)
   }
 
   handleError(error: unknown): void {
-    if (isStalePlan(error) && this.#line.resend(this)) return
-    this.#reject(this.#line.failure(error))
+    this.#line.goneOn()
+    const unwanted = this.#cancel?.aborted === true
+    if (!unwanted && this.#line.resend(this, error)) {
+      this.#found = []
+      this.#failure = undefined
+      return
+    }
+    this.#forget()
+    this.#reject(unwanted && isCancelled(error) ? this.#cancel.reason : this.#line.failure(error))
   }
 
   handleRowDescription(): void {}
-  handleCommandComplete(): void {}
   handleEmptyQuery(): void {}
   handlePortalSuspended(): void {}
+
+  #forget(): void {
+    if (this.#abort !== undefined) this.#cancel!.removeEventListener('abort', this.#abort)
+  }
+
+  #abandon(reason: unknown, settles: Settles): void {
+    if (settles === 'at-once') this.#reject(reason)
+    this.#line.abandon(this.turn)
+  }
 }

@@ -1,8 +1,9 @@
 import pg from 'pg'
 import type { ProblemCode } from '../../contract/problems.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
 import { silence, unavailable } from './failure.ts'
-import { graceMs, Line } from './line.ts'
+import { graceMs, Line, type Settles } from './line.ts'
 import type { Statement, Value } from './statement.ts'
 
 export type PipelineOptions = {
@@ -35,13 +36,13 @@ type State =
  * connecting --error--> waiting          any --end()--> ended
  * ```
  * Only `up` takes statements. In every other state `run` fails at once: nothing waits for a database that is away.
- * `#inFlight` counts statements that were sent and have neither an answer nor an error yet.
+ *
+ * A statement that nobody waits for any more is cancelled when it is the server's turn to do it. Should the cancel be late
+ * and hit the statement behind, that one is sent again; see `abandoned.ts`.
  */
 export class Pipeline {
   readonly #options: PipelineOptions
   #state: State
-  #inFlight = 0
-  #answered = 0
 
   constructor(options: PipelineOptions) {
     this.#options = options
@@ -54,28 +55,23 @@ export class Pipeline {
 
   /** Statements that are sent and not answered. */
   get inFlight(): number {
-    return this.#inFlight
+    return this.#state.name === 'up' ? this.#state.line.inFlight : 0
   }
 
-  /** Executes a statement. Fails with `database-unavailable`, `database-busy`, `deadline-exceeded` or the SQL error. */
-  run<Row, Values extends readonly Value[]>(statement: Statement<Row, Values>, values: Values): Promise<Row[]> {
+  /**
+   * Executes a statement. Fails with `database-unavailable`, `database-busy`, `deadline-exceeded` or the SQL error, and on
+   * abort with `cancel.reason`: see `Line.run`.
+   */
+  run<Row, Values extends readonly Value[]>(
+    statement: Statement<Row, Values>,
+    values: Values,
+    cancel?: Cancellation,
+    settles?: Settles,
+  ): Promise<Row[]> {
     const state = this.#state
     if (state.name !== 'up') return Promise.reject(unavailable())
-    if (this.#inFlight >= maxInFlight) return Promise.reject(flooded())
-    this.#inFlight++
-    return new Promise((resolve, reject) => {
-      const answered = (rows: Row[]): void => {
-        this.#inFlight--
-        this.#answered++
-        resolve(rows)
-      }
-      const failed = (error: unknown): void => {
-        this.#inFlight--
-        this.#answered++
-        reject(error)
-      }
-      state.line.execute(statement, values, answered, failed)
-    })
+    if (state.line.inFlight >= maxInFlight) return Promise.reject(flooded())
+    return state.line.run(statement, values, cancel, settles)
   }
 
   /** Answers what is in flight, then closes the connection; cuts it where the peer has vanished. */
@@ -135,10 +131,10 @@ export class Pipeline {
   #silenceWatch(line: Line): () => void {
     const patience = Math.ceil(this.#patienceMs / watchMs)
     let silent = 0
-    let answered = this.#answered
+    let { answered } = line
     return () => {
-      silent = this.#inFlight > 0 && this.#answered === answered ? silent + 1 : 0
-      answered = this.#answered
+      silent = line.inFlight > 0 && line.answered === answered ? silent + 1 : 0
+      answered = line.answered
       if (silent >= patience) line.cut(silence())
     }
   }

@@ -1,13 +1,20 @@
 import pg from 'pg'
-import type { ProblemCode } from '../../contract/problems.ts'
-import { Failure } from '../../kit/errors.ts'
+import type { Cancellation } from '../../kit/cancellation.ts'
 import { databaseFailure, silence } from './failure.ts'
 import { graceMs, Line } from './line.ts'
+import { Places } from './places.ts'
 import type { Statement, Value } from './statement.ts'
 
-/** Runs statements one after the other on one connection. */
+/**
+ * Runs statements one after the other on one connection. On abort `run` rejects with `cancel.reason`, and the statement
+ * is cancelled on the server.
+ */
 export type Session = {
-  run<Row, Values extends readonly Value[]>(statement: Statement<Row, Values>, values: Values): Promise<Row[]>
+  run<Row, Values extends readonly Value[]>(
+    statement: Statement<Row, Values>,
+    values: Values,
+    cancel?: Cancellation,
+  ): Promise<Row[]>
 }
 
 export type SessionPoolOptions = {
@@ -21,17 +28,16 @@ export type SessionPoolOptions = {
   readonly onIdleError: (error: Error) => void
 }
 
-/** What is lent: a session, and the server process behind it. */
-export type LentSession = Session & { readonly processId: number }
-
 /** Connections for transactions and for long statements: one user at a time each, a bounded queue in front. */
 export class SessionPool {
   readonly #pool: pg.Pool
   readonly #lines = new WeakMap<pg.ClientBase, Line>()
-  readonly #options: SessionPoolOptions
+  readonly #places: Places
+  readonly #patienceMs: number
 
   constructor(options: SessionPoolOptions) {
-    this.#options = options
+    this.#patienceMs = options.statementTimeoutMs + graceMs
+    this.#places = new Places({ ...options, timeoutMs: options.acquireTimeoutMs })
     this.#pool = new pg.Pool({
       ...options.connection,
       max: options.size,
@@ -51,60 +57,75 @@ export class SessionPool {
   }
 
   get stats(): { readonly size: number; readonly idle: number; readonly waiting: number } {
-    return { size: this.#pool.totalCount, idle: this.#pool.idleCount, waiting: this.#pool.waitingCount }
+    return { size: this.#pool.totalCount, idle: this.#pool.idleCount, waiting: this.#places.waiting }
   }
 
   /**
-   * Lends a connection to `use`. Fails with `database-busy` when too many wait or the wait takes too long. Whatever `use`
-   * throws, the connection goes back to the pool unless it is lost or still in a transaction.
+   * Lends a connection to `use`. Fails with `database-busy` when too many wait or the wait takes too long, and on abort
+   * with `cancel.reason` while it waits. Whatever `use` throws, the connection goes back to the pool unless it is lost or
+   * still in a transaction.
    */
-  async lend<Result>(use: (session: LentSession) => Promise<Result>): Promise<Result> {
-    const client = await this.#acquire()
-    const line = this.#lines.get(client)!
+  async lend<Result>(use: (session: Session) => Promise<Result>, cancel?: Cancellation): Promise<Result> {
+    await this.#places.take(cancel)
+    const connecting = this.#pool.connect()
     try {
-      return await use(sessionOn(line, this.#options.statementTimeoutMs + graceMs))
-    } finally {
-      client.release(!line.sound)
+      await unlessAborted(connecting, cancel)
+    } catch (error) {
+      void this.#discard(connecting)
+      throw databaseFailure(error)
     }
+    return this.#use(await connecting, use)
   }
 
   end(): Promise<void> {
     return this.#pool.end()
   }
 
-  async #acquire(): Promise<pg.PoolClient> {
-    const { maxWaiting, acquireTimeoutMs, size } = this.#options
-    const { waitingCount, idleCount, totalCount } = this.#pool
-    // Those that an idle connection or a new one is there for wait for no one, though pg may count them for a moment.
-    const free = idleCount + size - totalCount
-    if (waitingCount >= maxWaiting + free) throw busy(`${maxWaiting} requests are waiting for a connection`)
+  async #use<Result>(client: pg.PoolClient, use: (session: Session) => Promise<Result>): Promise<Result> {
+    const line = this.#lines.get(client)!
     try {
-      return await this.#pool.connect()
-    } catch (error) {
-      // pg's words for a wait in its queue; those for a connection that cannot be made are others.
-      if ((error as Error).message === 'timeout exceeded when trying to connect') {
-        throw busy(`no connection became free within ${acquireTimeoutMs} ms`)
-      }
-      throw databaseFailure(error)
+      return await use(sessionOn(line, this.#patienceMs))
+    } finally {
+      client.release(!line.sound)
+      this.#places.giveBack()
     }
+  }
+
+  /** Gives back, when it is there, a connection that nobody waits for any more. */
+  async #discard(connecting: Promise<pg.PoolClient>): Promise<void> {
+    await connecting.then(
+      (client) => client.release(),
+      () => {},
+    )
+    this.#places.giveBack()
   }
 }
 
-const sessionOn = (line: Line, patienceMs: number): LentSession => ({
-  processId: line.processId,
-  run: <Row, Values extends readonly Value[]>(statement: Statement<Row, Values>, values: Values) =>
-    new Promise<Row[]>((resolve, reject) => {
-      const watch = watchForSilence(line, patienceMs)
-      const answered = (rows: Row[]): void => {
-        watch.end()
-        resolve(rows)
-      }
-      const failed = (error: unknown): void => {
-        watch.end()
-        reject(error)
-      }
-      line.execute(statement, values, answered, failed)
-    }),
+/** The same outcome, or `cancel.reason` if that comes first. */
+const unlessAborted = async <Result>(work: Promise<Result>, cancel: Cancellation | undefined): Promise<Result> => {
+  if (cancel === undefined) return work
+  cancel.throwIfAborted()
+  const aborted = Promise.withResolvers<never>()
+  const abort = (): void => aborted.reject(cancel.reason)
+  cancel.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([work, aborted.promise])
+  } finally {
+    cancel.removeEventListener('abort', abort)
+  }
+}
+
+/** What fails here has ended on the server too: the next statement meets neither it nor a cancel meant for it. */
+const sessionOn = (line: Line, patienceMs: number): Session => ({
+  async run(statement, values, cancel) {
+    const watch = watchForSilence(line, patienceMs)
+    try {
+      return await line.run(statement, values, cancel)
+    } finally {
+      if (!line.quiet) await line.untilQuiet()
+      watch.end()
+    }
+  },
 })
 
 /** Cuts the line unless it is ended in time. */
@@ -121,5 +142,3 @@ const watchForSilence = (line: Line, patienceMs: number): { readonly end: () => 
   }
   return { end }
 }
-
-const busy = (detail: string): Failure<ProblemCode> => new Failure('database-busy', { detail, retryAfterSeconds: 1 })

@@ -10,6 +10,8 @@ export type Statement<Row, Values extends readonly Value[] = readonly Value[]> =
   readonly text: string
   /** Makes a row of its fields. A column that can be null must be handled here. */
   readonly row: (fields: Fields) => Row
+  /** What the server must say that it has done, where that can be something else: it fails with an error then. */
+  readonly tag: string | undefined
   /** Only for the type checker: the parameters that `text` expects. */
   readonly values?: Values
 }
@@ -24,4 +26,5 @@ export const statement = <Row, Values extends readonly Value[]>(
   name: string,
   text: string,
   row: (fields: Fields) => Row,
-): Statement<Row, Values> => ({ name, text, row })
+  tag?: string,
+): Statement<Row, Values> => ({ name, text, row, tag })

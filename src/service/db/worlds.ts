@@ -1,3 +1,4 @@
+import type { Cancellation } from '../../kit/cancellation.ts'
 import type { Session } from './pool.ts'
 import { readWorld, type World } from './queries/read-world.ts'
 import { updateWorlds } from './queries/update-worlds.ts'
@@ -9,9 +10,14 @@ export const worldRows = 10_000
 export const randomWorldNumber = (random: () => number): number => 1 + Math.floor(random() * worldRows)
 
 /** Reads `count` random rows with a statement each, all on their way at once. */
-export const readRandomWorlds = async (session: Session, count: number, random: () => number): Promise<World[]> => {
+export const readRandomWorlds = async (
+  session: Session,
+  count: number,
+  random: () => number,
+  cancel?: Cancellation,
+): Promise<World[]> => {
   const readOne = async (): Promise<World> => {
-    const [world] = await session.run(readWorld, [randomWorldNumber(random)])
+    const [world] = await session.run(readWorld, [randomWorldNumber(random)], cancel)
     if (world === undefined) throw new Error('table world is not complete')
     return world
   }
@@ -22,9 +28,15 @@ export const readRandomWorlds = async (session: Session, count: number, random: 
  * Reads `count` random rows with a statement each, gives each another number, and writes them with one statement. A row
  * that came up twice gets one number, so that what is returned is what is stored.
  */
-export const updateRandomWorlds = async (session: Session, count: number, random: () => number): Promise<World[]> => {
-  const read = await readRandomWorlds(session, count, random)
+export const updateRandomWorlds = async (
+  session: Session,
+  count: number,
+  random: () => number,
+  cancel?: Cancellation,
+): Promise<World[]> => {
+  const read = await readRandomWorlds(session, count, random, cancel)
   const numbers = new Map(read.map(({ id }) => [id, randomWorldNumber(random)]))
-  await session.run(updateWorlds, [`{${[...numbers.keys()].join()}}`, `{${[...numbers.values()].join()}}`])
+  const arrays: [string, string] = [`{${[...numbers.keys()].join()}}`, `{${[...numbers.values()].join()}}`]
+  await session.run(updateWorlds, arrays, cancel)
   return read.map(({ id }) => ({ id, randomNumber: numbers.get(id)! }))
 }

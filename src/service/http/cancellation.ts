@@ -34,7 +34,7 @@ export const cancellation = (ctx: ServiceContext): RequestCancellation => {
 /** The same without the default deadline, for a body that may rightly take hours; the client's own deadline holds. */
 export const unhurriedCancellation = (ctx: ServiceContext): RequestCancellation => {
   const made = cancellation(ctx)
-  made.dropDefaultDeadline()
+  made.unhurry()
   return made
 }
 
@@ -52,7 +52,7 @@ class RequestCancellation implements Watch, Expiring {
   readonly #deadlines: Deadlines | undefined
   readonly #requests: Requests
   #listener: (() => void) | undefined = undefined
-  #listeners: Set<() => void> | undefined = undefined
+  #others: (() => void)[] | undefined = undefined
 
   constructor(ctx: ServiceContext, deadlines: Deadlines | undefined) {
     const socket: WatchedSocket = ctx.req.socket
@@ -70,8 +70,8 @@ class RequestCancellation implements Watch, Expiring {
     return this.#deadlines === undefined ? Infinity : this.#deadlines.remainingMs(this)
   }
 
-  dropDefaultDeadline(): void {
-    if (this.timer === undefined) this.#deadlines?.remove(this)
+  unhurry(): void {
+    if (!this.aborted) this.#deadlines?.unhurry(this, this.#ctx.req)
   }
 
   end(): void {
@@ -103,24 +103,31 @@ class RequestCancellation implements Watch, Expiring {
   }
 
   addEventListener(_type: 'abort', listener: () => void): void {
-    // One is the rule, and a set for it would be made for each request.
+    // One is the rule, and a list for it would be made for each request.
     if (this.#listener === undefined) this.#listener = listener
-    else (this.#listeners ??= new Set()).add(listener)
+    else (this.#others ??= []).push(listener)
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {
     if (this.#listener === listener) this.#listener = undefined
-    else this.#listeners?.delete(listener)
+    else if (this.#others !== undefined) remove(listener, this.#others)
   }
 
   #abort(reason: Error): void {
     if (this.aborted) return
     this.aborted = true
     this.reason = reason
-    const listeners = [this.#listener, ...(this.#listeners ?? [])]
-    this.#listener = this.#listeners = undefined
+    const listeners = [this.#listener, ...(this.#others ?? [])]
+    this.#listener = this.#others = undefined
     for (const listener of listeners) listener?.()
   }
+}
+
+/** Statements of one request end in the order in which they began, so that the first is mostly the one. */
+const remove = (listener: () => void, list: (() => void)[]): void => {
+  const at = list.indexOf(listener)
+  if (at === 0) list.shift()
+  else if (at > 0) list.splice(at, 1)
 }
 
 const watch = (socket: Socket): Requests => {

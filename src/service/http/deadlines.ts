@@ -28,7 +28,8 @@ export type DeadlineOptions = {
 const longestMs = 86_400_000
 
 /**
- * The deadlines of all requests at work. A client's header can shorten the default, not lengthen it.
+ * The deadlines of all requests at work. A client's header can shorten the default, not lengthen it, save for requests
+ * that have no default deadline.
  *
  * Requests with the default deadline form a list, the oldest first, which is also the order in which they expire: one
  * timer for the first of them is enough. It is not moved when that one ends in time, as nearly all do; when it fires it
@@ -48,10 +49,20 @@ export class Deadlines {
   add(request: Expiring, req: IncomingMessage): void {
     const { defaultMs, clock } = this.#options
     const grantedMs = this.#granted(req)
-    const ms = Math.min(grantedMs ?? defaultMs, defaultMs)
-    request.deadlineAtMs = clock.now() + ms
+    request.deadlineAtMs = clock.now() + Math.min(grantedMs ?? defaultMs, defaultMs)
     if (grantedMs === undefined) this.#append(request)
-    else request.timer = clock.setTimeout(() => request.expire(), ms)
+    else this.#time(request)
+  }
+
+  /** Takes the default deadline off a request. One that its client chose holds, also when it is later than the default. */
+  unhurry(request: Expiring, req: IncomingMessage): void {
+    if (request.timer === undefined) return this.remove(request)
+    const moreMs = this.#granted(req)! - this.#options.defaultMs
+    if (moreMs <= 0) return
+    const deadlineAtMs = request.deadlineAtMs + moreMs
+    this.remove(request)
+    request.deadlineAtMs = deadlineAtMs
+    this.#time(request)
   }
 
   /** What is left for a request. */
@@ -64,6 +75,7 @@ export class Deadlines {
     request.deadlineAtMs = Infinity
     if (request.timer !== undefined) {
       this.#options.clock.clearTimeout(request.timer as never)
+      request.timer = undefined
       return
     }
     const { earlier, later } = request
@@ -83,6 +95,10 @@ export class Deadlines {
       throw new InputError([{ field: header, value: given, accepted: `whole milliseconds from 1 to ${longestMs}` }])
     }
     return ms
+  }
+
+  #time(request: Expiring): void {
+    request.timer = this.#options.clock.setTimeout(() => request.expire(), this.remainingMs(request))
   }
 
   #append(request: Expiring): void {
