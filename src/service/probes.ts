@@ -1,6 +1,7 @@
+import * as z from 'zod'
 import type { ServiceContext } from './http/lean-koa.ts'
 import { answerJson } from './http/json.ts'
-import type { Api } from './http/api.ts'
+import { type Answer, type Api, json, type Operation } from './http/api.ts'
 
 /** What the probes tell of a process, or of several workers together. */
 export type Health = {
@@ -24,15 +25,49 @@ export const probes = (api: Api, health: () => Health): void => {
       const ok = passes(now)
       answerJson(ctx, { status: ok ? 'ok' : 'unavailable', checks: now.checks }, { status: ok ? 200 : 503 })
     }
-  api.get('/livez', { summary: '', answers: {} }, (ctx) => answerJson(ctx, { status: 'ok' }))
+  api.get('/livez', live, (ctx) => answerJson(ctx, { status: 'ok' }))
   api.get(
     '/readyz',
-    { summary: '', answers: {} },
+    ready,
     probe(({ ready }) => ready),
   )
   api.get(
     '/startupz',
-    { summary: '', answers: {} },
+    started,
     probe(({ started }) => started),
   )
+}
+
+const verdict = (status: 'ok' | 'unavailable'): NonNullable<Answer['content']> => ({
+  'application/json': (): z.ZodType =>
+    z.strictObject({
+      status: z.literal(status),
+      checks: z.record(z.string(), z.string()).describe('What is behind it, each in a few words for a person.'),
+    }),
+})
+
+const passOrFail = (pass: string, fail: string): Operation['answers'] => ({
+  200: { description: pass, content: verdict('ok') },
+  503: { description: fail, content: verdict('unavailable') },
+})
+
+const live: Operation = {
+  summary: 'Does the event loop turn?',
+  description: 'For a liveness probe.',
+  tag: 'probes',
+  answers: json('It does.', () => z.strictObject({ status: z.literal('ok') })),
+}
+
+const ready: Operation = {
+  summary: 'Does this replica take traffic?',
+  description: 'For a readiness probe. From the start of a drain on it does not.',
+  tag: 'probes',
+  answers: passOrFail('It does.', 'Not now; `checks` says why.'),
+}
+
+const started: Operation = {
+  summary: 'Has this replica been ready?',
+  description: 'For a startup probe: once it has passed it passes always.',
+  tag: 'probes',
+  answers: passOrFail('It has.', 'Not yet; `checks` says what it waits for.'),
 }

@@ -1,10 +1,14 @@
 import { untilAborted } from '../kit/cancellation.ts'
 import { workerNumber } from './config.ts'
+import { type FaultControl, faultsOfProcess } from './faults/control.ts'
+import { Faults } from './faults/faults.ts'
+import { obeyParent } from './faults/worker.ts'
 import type { Health } from './probes.ts'
+import { controlRoutes } from './routes/admin.ts'
 import { closeNow, freePort, startAdmin, startService, type ServiceDeps } from './server.ts'
 import type { WorkerMessage } from './workers.ts'
 
-export type RunOptions = Omit<ServiceDeps, 'worker' | 'onHealth'> & {
+export type RunOptions = Omit<ServiceDeps, 'worker' | 'onHealth' | 'faults'> & {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Ends the service in order. */
   readonly signal: AbortSignal
@@ -19,8 +23,8 @@ export const runService = (options: RunOptions): Promise<void> => {
 
 const runAlone = async (options: RunOptions): Promise<void> => {
   const service = await startService({ ...options, worker: 1 })
-  await using _admin = await admin(options.config, service.health, options.log)
-  await untilAborted(options.signal)
+  await using running = await admin(options, service.health, faultsOfProcess(service.faults))
+  await running.ended
   await service.drain()
 }
 
@@ -31,25 +35,40 @@ const runParent = async (options: RunOptions): Promise<void> => {
   const workers = startWorkers({
     ...options,
     port: port === 0 ? await freePort(host) : port,
-    nowMs: options.clock.now,
   })
-  await using _admin = await admin(options.config, workers.health, options.log)
-  await untilAborted(options.signal)
+  await using running = await admin(options, workers.health, workers.faults)
+  await running.ended
   await workers.drain()
 }
 
 const runWorker = async (options: RunOptions, worker: number): Promise<void> => {
-  const service = await startService({ ...options, worker, onHealth: tellParent })
+  const faults = new Faults({ ...options, worker })
+  await obeyParent(faults, { tell: tellParent, listen: (hear) => process.on('message', hear) })
+  const service = await startService({
+    ...options,
+    worker,
+    faults,
+    onHealth: (health) => tellParent({ kind: 'health', health }),
+  })
   await untilAborted(options.signal)
   await service.drain()
 }
 
-const tellParent = (health: Health): void => {
-  const message: WorkerMessage = { kind: 'health', health }
+const tellParent = (message: WorkerMessage): void => {
   if (process.connected) process.send?.(message)
 }
 
-const admin = async (...args: Parameters<typeof startAdmin>): Promise<AsyncDisposable> => {
-  const server = await startAdmin(...args)
-  return { [Symbol.asyncDispose]: () => closeNow(server) }
+type Running = AsyncDisposable & {
+  /** Resolves when the service shall end: by the signal, or by who asks for it on the admin port. */
+  readonly ended: Promise<void>
+}
+
+const admin = async (options: RunOptions, health: () => Health, faults: FaultControl): Promise<Running> => {
+  const { config, log, signal } = options
+  const { token } = config.admin
+  const asked = Promise.withResolvers<void>()
+  const controls = { faults, drain: asked.resolve, token, log }
+  const server = await startAdmin(config, health, log, [(api) => controlRoutes(api, controls)])
+  const ended = Promise.race([untilAborted(signal), asked.promise])
+  return { ended, [Symbol.asyncDispose]: () => closeNow(server) }
 }

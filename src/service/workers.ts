@@ -1,23 +1,29 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
+import type { Clock } from '../kit/timers.ts'
 import type { Config } from './config.ts'
+import type { FaultControl } from './faults/control.ts'
+import type { FaultNews } from './faults/worker.ts'
+import { WorkersFaults } from './faults/workers.ts'
 import type { Health } from './probes.ts'
 
 /** What a worker tells its parent. */
-export type WorkerMessage = { readonly kind: 'health'; readonly health: Health }
+export type WorkerMessage = { readonly kind: 'health'; readonly health: Health } | FaultNews
 
 export type WorkersOptions = {
   readonly config: Config
   /** The port that all share; not 0. */
   readonly port: number
   readonly log: Logger
-  readonly nowMs: () => number
+  readonly clock: Clock
 }
 
 /** Several processes behind one port. */
 export type Workers = {
   /** Started when each has been ready, ready while one is. */
   readonly health: () => Health
+  /** Those of all, also of workers that come to replace others. */
+  readonly faults: FaultControl
   /** Resolves when all are gone after `drain`. */
   readonly drain: () => Promise<void>
 }
@@ -47,7 +53,7 @@ type Post = {
  * There is a *post* for each worker number, and it is: running (`worker` set), vacant (`retry` set, waiting for its
  * back-off), or closed (neither, once draining). A post keeps its number, so that instances keep their names.
  */
-export const startWorkers = ({ config, port, log, nowMs }: WorkersOptions): Workers => {
+export const startWorkers = ({ config, port, log, clock }: WorkersOptions): Workers => {
   let draining = false
   const gone = Promise.withResolvers<void>()
 
@@ -55,13 +61,22 @@ export const startWorkers = ({ config, port, log, nowMs }: WorkersOptions): Work
     return { number: index + 1, worker: undefined, health: unknown, startedAtMs: 0, failures: 0, retry: undefined }
   })
 
+  const faults = new WorkersFaults({
+    count: posts.length,
+    clock,
+    // An order that comes too late is for a process that is gone.
+    send: (number, order) => posts[number - 1]!.worker?.send(order, () => {}),
+    kill: (number) => posts[number - 1]!.worker?.process.kill('SIGKILL'),
+  })
+
   const fill = (post: Post): void => {
     post.retry = undefined
-    post.startedAtMs = nowMs()
+    post.startedAtMs = clock.now()
     const worker = cluster.fork({ PORT: String(port), PLIMSOLL_WORKER: String(post.number) })
     post.worker = worker
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind === 'health') post.health = message.health
+      else faults.heard(post.number, message)
     })
     worker.on('error', (err) => log.error({ err, worker: post.number }, 'worker'))
     worker.once('exit', (code, signal) => vacate(post, code ?? signal))
@@ -69,9 +84,10 @@ export const startWorkers = ({ config, port, log, nowMs }: WorkersOptions): Work
 
   const vacate = (post: Post, why: number | string): void => {
     post.worker = undefined
+    faults.gone(post.number)
     post.health = { ...unknown, started: post.health.started }
     if (draining) return leave()
-    post.failures = nowMs() - post.startedAtMs > soundAfterMs ? 0 : post.failures + 1
+    post.failures = clock.now() - post.startedAtMs > soundAfterMs ? 0 : post.failures + 1
     const inMs = Math.min(firstBackOffMs * 2 ** post.failures, longestBackOffMs)
     log.error({ worker: post.number, why, inMs }, 'a worker is gone and will be replaced')
     post.retry = setTimeout(fill, inMs, post)
@@ -95,7 +111,7 @@ export const startWorkers = ({ config, port, log, nowMs }: WorkersOptions): Work
   }
 
   posts.forEach(fill)
-  return { health: () => together(posts, draining), drain }
+  return { health: () => together(posts, draining), faults, drain }
 }
 
 const unknown: Health = { started: false, ready: false, checks: { server: 'starting' } }

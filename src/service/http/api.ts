@@ -20,6 +20,8 @@ export type Operation = {
   readonly body?: Readonly<Record<string, Content>>
   /** What is answered when all went well, by status. */
   readonly answers: Readonly<Record<number, Answer>>
+  /** Answers at once, whatever the deadline: nothing is waited for. */
+  readonly instant?: true
   /** Problems of this operation, beside those that every operation can give. */
   readonly problems?: readonly ProblemCode[]
 }
@@ -68,3 +70,10 @@ export class Api {
 export const json = (description: string, schema: () => z.ZodType): Operation['answers'] => ({
   200: { description, content: { 'application/json': schema } },
 })
+
+/** Problems of every operation that uses the database. */
+export const databaseProblems: readonly ProblemCode[] = [
+  'database-not-configured',
+  'database-unavailable',
+  'database-busy',
+]

@@ -7,6 +7,18 @@ import type { ServiceContext } from './lean-koa.ts'
 /** Query parameters of a route: a name and a schema each, made with the functions below. */
 export type ParameterSchema = z.ZodObject<Readonly<Record<string, z.ZodType>>>
 
+/**
+ * What a client should think of a parameter whose schema reads text, for the API document: in JSON Schema what the text
+ * stands for, and, for a list, what separates its values. A list without a separator repeats the parameter.
+ */
+export type Documented = {
+  readonly schema: Readonly<Record<string, unknown>>
+  readonly separator?: ','
+}
+
+/** Parameters that read text but mean something else. */
+export const documented: z.core.$ZodRegistry<Documented> = z.registry<Documented>()
+
 /** A whole number within bounds. Absent: the default, or a mistake where there is none. */
 export const integer = (min: number, max: number, preset?: number): z.ZodType<number, string | undefined> => {
   const accepted = `one whole number from ${min} to ${max}`
@@ -16,7 +28,8 @@ export const integer = (min: number, max: number, preset?: number): z.ZodType<nu
     .transform(Number)
     .refine((value) => value >= min && value <= max, accepted)
   const known = preset === undefined ? parsed : parsed.default(preset)
-  return known.describe(accepted)
+  const schema = { type: 'integer', minimum: min, maximum: max, ...(preset !== undefined && { default: preset }) }
+  return known.register(documented, { schema })
 }
 
 /** A list of whole numbers within bounds, separated by commas. */
@@ -27,7 +40,10 @@ export const integers = (min: number, max: number, most: number): z.ZodType<numb
     .regex(/^\d{1,15}(,\d{1,15})*$/, accepted)
     .transform((text) => text.split(',').map(Number))
     .refine((values) => values.length <= most && values.every((value) => value >= min && value <= max), accepted)
-    .describe(accepted)
+    .register(documented, {
+      schema: { type: 'array', items: { type: 'integer', minimum: min, maximum: max }, minItems: 1, maxItems: most },
+      separator: ',',
+    })
 }
 
 /**

@@ -1,3 +1,5 @@
+import * as z from 'zod'
+import { json, type Operation } from '../http/api.ts'
 import { answerJson } from '../http/json.ts'
 import type { Route } from './route.ts'
 
@@ -18,12 +20,31 @@ const links = {
   updates: '/updates?queries=20',
   fortunes: '/fortunes',
   cachedQueries: '/cached-queries?count=20',
+  docs: '/docs',
+  openapi: '/openapi.json',
+}
+
+const operation: Operation = {
+  summary: 'Who answers, and where to go from here',
+  tag: 'service',
+  instant: true,
+  answers: json('The process that answers, and a link to each thing it does.', () =>
+    z.strictObject({
+      name: z.string(),
+      version: z.string(),
+      revision: z.string().describe('The commit that was built.'),
+      instance: z.string().describe('The replica.'),
+      worker: z.int().min(1).describe('Which process of the replica.'),
+      uptimeSeconds: z.number().min(0),
+      links: z.record(z.string(), z.string()),
+    }),
+  ),
 }
 
 /** `GET /`: who answers, for how long it has run, and where to go from here. */
 export const indexPage: Route = (api, { identity, clock }) => {
   const { service: name, version, revision, instance, worker } = identity
-  api.get('/', { summary: '', answers: {} }, (ctx) => {
+  api.get('/', operation, (ctx) => {
     const uptimeSeconds = Math.round(clock.now()) / 1000
     answerJson(ctx, { name, version, revision, instance, worker, uptimeSeconds, links })
   })

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { processClock } from '../../../src/kit/timers.ts'
 import { createApp } from '../../../src/service/app.ts'
 import { parseConfig } from '../../../src/service/config.ts'
 import { identify } from '../../../src/service/identity.ts'
 import type { RouteDeps } from '../../../src/service/routes/route.ts'
+import { createUploads } from '../../../src/service/uploads/uploads.ts'
+import { createUpstreams } from '../../../src/service/upstreams/upstreams.ts'
 import type { Threads } from '../../../src/service/work/threads/pool.ts'
+import { testCache } from '../../support/cache.ts'
 import { listen, type Listening, type RawAnswer, request, type RawRequest } from '../../support/http.ts'
 import { testBuild } from '../../support/service.ts'
 
@@ -20,7 +24,15 @@ const start = (replies: 'direct' | 'koa'): Promise<Listening> => {
     config,
     identity: identify(config, 1),
     database: undefined,
+    cache: testCache(config),
     threads,
+    uploads: createUploads(config.uploads, { clock: processClock }),
+    upstreams: createUpstreams(config.upstreams, {
+      clock: processClock,
+      random: () => 0,
+      deadlineHeader: config.deadline.header,
+      ownOrigin: () => '',
+    }),
     clock: { now: () => 1_234.5, setTimeout, clearTimeout },
     random: () => 0,
   }

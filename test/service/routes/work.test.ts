@@ -1,31 +1,40 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { processClock } from '../../../src/kit/timers.ts'
 import { createApp } from '../../../src/service/app.ts'
 import { parseConfig } from '../../../src/service/config.ts'
 import { identify } from '../../../src/service/identity.ts'
 import type { RouteDeps } from '../../../src/service/routes/route.ts'
+import { createUploads } from '../../../src/service/uploads/uploads.ts'
+import { createUpstreams } from '../../../src/service/upstreams/upstreams.ts'
 import { createThreads, type Threads } from '../../../src/service/work/threads/pool.ts'
 import { dial, listen, type RawAnswer, request, requestBytes } from '../../support/http.ts'
+import { testCache } from '../../support/cache.ts'
 import { testBuild } from '../../support/service.ts'
 import { until } from '../../support/until.ts'
 
-/** The timers that are set now, of a clock that is otherwise that of the process. */
+/** A clock like that of the process, which knows its timers. */
 class CountedClock {
-  readonly pending = new Set<unknown>()
+  readonly #timers = new Set<NodeJS.Timeout>()
+
+  /** Those that are set now. The one of the default deadlines, which keeps no process alive, is left out. */
+  get pending(): ReadonlySet<NodeJS.Timeout> {
+    return new Set([...this.#timers].filter((timer) => timer.hasRef()))
+  }
 
   readonly now = (): number => performance.now()
 
   readonly setTimeout = (callback: () => void, ms: number): unknown => {
-    const timer: unknown = setTimeout(() => {
-      this.pending.delete(timer)
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
       callback()
     }, ms)
-    this.pending.add(timer)
+    this.#timers.add(timer)
     return timer
   }
 
   readonly clearTimeout = (timer: NodeJS.Timeout): void => {
-    this.pending.delete(timer)
+    this.#timers.delete(timer)
     clearTimeout(timer)
   }
 }
@@ -45,7 +54,15 @@ const start = async (t: TestContext, env: Readonly<Record<string, string>> = {})
     config,
     identity: identify(config, 1),
     database: undefined,
+    cache: testCache(config),
     threads,
+    uploads: createUploads(config.uploads, { clock: processClock }),
+    upstreams: createUpstreams(config.upstreams, {
+      clock: processClock,
+      random: () => 0,
+      deadlineHeader: config.deadline.header,
+      ownOrigin: () => '',
+    }),
     clock,
     random: () => 0,
   }
