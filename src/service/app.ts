@@ -1,29 +1,56 @@
-import { LeanKoa } from './http/lean-koa.ts'
+import type { Logger } from 'pino'
+import { createAdmission } from './admission/admission.ts'
+import { createRateLimit } from './admission/rate-limit.ts'
+import type { Faults } from './faults/faults.ts'
+import { LeanKoa, type ServiceMiddleware } from './http/lean-koa.ts'
 import { answerProblem } from './http/problem.ts'
 import { Api } from './http/api.ts'
 import { Deadlines } from './http/deadlines.ts'
 import { dispatch, unmatched } from './http/router.ts'
 import { routes } from './routes/index.ts'
 import type { RouteDeps } from './routes/route.ts'
+import type { Valkey } from './valkey.ts'
+
+export type AppDeps = RouteDeps & {
+  /** Undefined where none is configured: what replicas share then lives in each of them. */
+  readonly valkey?: Valkey | undefined
+  /** Undefined: the application has none. */
+  readonly faults?: Faults
+  readonly log?: Logger
+}
 
 /** Makes the service's Koa application, ready to answer through `app.callback()`. */
-export const createApp = (deps: RouteDeps): LeanKoa => {
+export const createApp = (deps: AppDeps): LeanKoa => {
   const { http } = deps.config
   const headers = ['Server', 'plimsoll', 'Plimsoll-Instance', deps.identity.name]
   const deadlines = new Deadlines({ ...deps.config.deadline, clock: deps.clock })
-  return assemble({ headers, replies: http.replies, deadlines }, routes, deps)
+  const admission = createAdmission(deps.config.admission, { clock: deps.clock })
+  const rateLimit = createRateLimit(deps.config.rateLimit, {
+    ...deps,
+    valkey: deps.valkey,
+    onEvent: logUncounted(deps.log),
+  })
+  const before = [rateLimit?.middleware, admission?.middleware, deps.faults?.middleware].filter(
+    (part) => part !== undefined,
+  )
+  return assemble({ headers, replies: http.replies, deadlines }, routes, deps, before)
 }
+
+const logUncounted = (log: Logger | undefined) => (event: 'uncounted' | 'counted', err?: unknown) =>
+  event === 'counted' ? log?.info('requests are counted again') : log?.warn({ err }, 'requests cannot be counted')
 
 /** Makes an application of some routes: one for the service, one for its admin port. */
 export const assemble = <Deps>(
   options: ConstructorParameters<typeof LeanKoa>[0],
   routes: readonly ((api: Api, deps: Deps) => void)[],
   deps: Deps,
+  before: readonly ServiceMiddleware[] = [],
 ): LeanKoa => {
   const api = new Api()
   for (const route of routes) route(api, deps)
   const app = new LeanKoa(options)
   app.context.onerror = answerProblem
+  for (const middleware of before) app.use(middleware)
   app.use(dispatch(api.router))
   app.use(unmatched(api.router))
   return app

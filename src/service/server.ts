@@ -5,15 +5,21 @@ import type { Logger } from 'pino'
 import type { ProblemCode } from '../contract/problems.ts'
 import { Failure } from '../kit/errors.ts'
 import { assemble, createApp } from './app.ts'
+import { ServiceCache } from './service-cache.ts'
 import type { Config } from './config.ts'
 import { Database } from './db/database.ts'
 import { deleteExpiredIdempotencyKeys } from './db/queries/delete-expired-idempotency-keys.ts'
+import { Faults } from './faults/faults.ts'
+import type { Api } from './http/api.ts'
 import { answerUnreadable } from './http/problem.ts'
 import type { LeanKoa } from './http/lean-koa.ts'
 import { identify, type Identity } from './identity.ts'
 import { type Health, probes } from './probes.ts'
 import type { Clock } from '../kit/timers.ts'
+import { createUploads, type Uploads } from './uploads/uploads.ts'
+import { createUpstreams, type Upstreams } from './upstreams/upstreams.ts'
 import { createThreads, type Threads } from './work/threads/pool.ts'
+import { Valkey } from './valkey.ts'
 import { wait } from './work/wait.ts'
 
 export type ServiceDeps = {
@@ -25,6 +31,8 @@ export type ServiceDeps = {
   readonly random: () => number
   /** Told of every change, and once the service listens. */
   readonly onHealth?: (health: Health) => void
+  /** Default: none, until they are set. */
+  readonly faults?: Faults
 }
 
 /** A service that listens. */
@@ -32,6 +40,7 @@ export type Service = {
   readonly identity: Identity
   readonly address: AddressInfo
   readonly health: () => Health
+  readonly faults: Faults
   /** Ends it in order: see {@link drain}. A second call waits for the first. */
   readonly drain: () => Promise<void>
 }
@@ -43,25 +52,46 @@ export type Service = {
 export const startService = async (deps: ServiceDeps): Promise<Service> => {
   const { config, log } = deps
   const identity = identify(config, deps.worker)
-  const state = new Lifecycle(config.database !== undefined, deps.onHealth)
+  const faults = deps.faults ?? new Faults(deps)
+  const state = new Lifecycle(config.database !== undefined, faults, deps.onHealth)
   const database = openDatabase(config, log, state)
+  const valkey = makeValkey(deps)
+  const cache = new ServiceCache({ ...deps, valkey })
   const threads = createThreads({ ...config.threads, onThreadError: (err) => log.error({ err }, 'a thread failed') })
-  const app = createApp({ ...deps, identity, database, threads })
+  const upstreams = createUpstreams(config.upstreams, {
+    ...deps,
+    deadlineHeader: config.deadline.header,
+    ownOrigin: () => originOf(address),
+  })
+  const uploads = createUploads(config.uploads, {
+    clock: deps.clock,
+    onFailure: (err) => log.error({ err }, 'the storage of uploads failed'),
+  })
+  const app = createApp({ ...deps, identity, database, cache, threads, upstreams, uploads, valkey, faults })
   logErrors(app, log)
   const server = httpServer(app, config)
   const address = await listen(server, { ...config.http, shared: config.workers > 1 })
   log.info({ ...address, worker: identity.worker }, 'listening')
   state.listening()
   // Who waits for the port already is served first; the driver takes some milliseconds to load.
-  setImmediate(() => void database?.open())
+  setImmediate(() => {
+    void database?.open()
+    void valkey?.open()
+    void cache.open()
+  })
   const chores = startChores(database, log)
-  const parts = { app, server, database, threads, state, chores, deps }
-  return { identity, address, health: () => state.health(), drain: once(() => drain(parts)) }
+  const parts = { app, server, database, cache, valkey, threads, upstreams, uploads, state, faults, chores, deps }
+  return { identity, address, health: () => state.health(), faults, drain: once(() => drain(parts)) }
 }
 
-/** Serves the probes on the admin port, for one process or for several workers behind it. */
-export const startAdmin = async (config: Config, health: () => Health, log: Logger): Promise<Server> => {
-  const app = assemble({ headers: ['Server', 'plimsoll'] }, [probes], health)
+/** Serves the probes and `more` on the admin port, for one process or for several workers behind it. */
+export const startAdmin = async (
+  config: Config,
+  health: () => Health,
+  log: Logger,
+  more: readonly ((api: Api) => void)[] = [],
+): Promise<Server> => {
+  const app = assemble({ headers: ['Server', 'plimsoll'] }, [probes, ...more], health)
   logErrors(app, log)
   const server = httpServer(app, config)
   const address = await listen(server, config.admin)
@@ -80,8 +110,13 @@ type Parts = {
   readonly app: LeanKoa
   readonly server: Server
   readonly database: Database | undefined
+  readonly cache: ServiceCache
+  readonly valkey: Valkey | undefined
   readonly threads: Threads
+  readonly upstreams: Upstreams
+  readonly uploads: Uploads
   readonly state: Lifecycle
+  readonly faults: Faults
   readonly chores: NodeJS.Timeout
   readonly deps: ServiceDeps
 }
@@ -92,9 +127,10 @@ type Parts = {
  * 1. not ready, and `Connection: close` on every answer, while it goes on listening for the drain delay: load balancers
  *    learn of a pod that goes only after some seconds;
  * 2. no new connections, idle ones closed, what is in flight finished, at most until the drain timeout;
- * 3. threads, then the database: what requests use goes after the requests.
+ * 3. uploads that were cut, connections to upstreams, threads, then the database and Valkey: what requests use goes after the requests.
  */
-const drain = async ({ app, server, database, threads, state, chores, deps }: Parts): Promise<void> => {
+const drain = async (parts: Parts): Promise<void> => {
+  const { app, server, database, cache, valkey, threads, upstreams, uploads, state, faults, chores, deps } = parts
   const { config, log, clock } = deps
   log.info(config.drain, 'draining')
   state.draining()
@@ -104,9 +140,14 @@ const drain = async ({ app, server, database, threads, state, chores, deps }: Pa
   const deadline = clock.now() + config.drain.timeoutMs
   const left = (): number => Math.max(0, deadline - clock.now())
   await finishRequests(server, left(), deps)
+  await uploads[Symbol.asyncDispose]()
+  await upstreams[Symbol.asyncDispose]()
+  faults.end()
   await threads.close({ timeoutMs: left() })
+  await cache[Symbol.asyncDispose]()
   // It ends also when the database does not answer: after the time that its longest statement may take.
   await database?.[Symbol.asyncDispose]()
+  await valkey?.[Symbol.asyncDispose]()
   log.info('drained')
 }
 
@@ -132,17 +173,22 @@ class Lifecycle {
   #database: string
   /** Nothing is waited for any more; true from the start without a database. */
   #reached: boolean
+  readonly #faults: Faults
   readonly #onChange: (health: Health) => void
 
-  constructor(hasDatabase: boolean, onChange: (health: Health) => void = () => {}) {
+  constructor(hasDatabase: boolean, faults: Faults, onChange: (health: Health) => void = () => {}) {
+    this.#faults = faults
+    faults.onChange = () => this.#changed()
     this.#database = hasDatabase ? 'connecting' : 'none configured'
     this.#reached = !hasDatabase
     this.#onChange = onChange
   }
 
   health(): Health {
-    const ready = this.#started && this.#phase === 'serving'
-    return { started: this.#started, ready, checks: { server: this.#phase, database: this.#database } }
+    const { unready } = this.#faults
+    const ready = this.#started && this.#phase === 'serving' && !unready
+    const checks = { server: this.#phase, database: this.#database, ...(unready && { faults: 'not ready, as asked' }) }
+    return { started: this.#started, ready, checks }
   }
 
   listening(): void {
@@ -181,6 +227,20 @@ const openDatabase = (config: Config, log: Logger, state: Lifecycle): Database |
   })
 }
 
+/** What a script on Valkey may take before requests go on without it. */
+const valkeyTimeoutMs = 100
+
+const makeValkey = ({ config: { cache }, log, random }: ServiceDeps): Valkey | undefined => {
+  if (cache.url === undefined) return undefined
+  return new Valkey({
+    url: cache.url,
+    commandTimeoutMs: valkeyTimeoutMs,
+    random,
+    onEvent: (event, why) =>
+      event === 'reachable' ? log.info('valkey reachable') : log.error({ err: why }, 'valkey unreachable'),
+  })
+}
+
 const choreIntervalMs = 10 * 60_000
 const choreBatch = 1_000
 
@@ -197,7 +257,8 @@ const httpServer = (app: LeanKoa, { http }: Config): Server => {
   const server = createServer(
     {
       keepAliveTimeout: http.keepAliveTimeoutMs,
-      requestTimeout: http.requestTimeoutMs,
+      // Of heads only: an upload takes as long as it takes. The application bounds bodies, see `bodyTimeoutMs`.
+      requestTimeout: 0,
       headersTimeout: http.requestTimeoutMs,
       // Node looks for requests that are overdue only so often; its own interval is 30 s.
       connectionsCheckingInterval: Math.min(30_000, Math.ceil(http.requestTimeoutMs / 4)),
@@ -205,6 +266,7 @@ const httpServer = (app: LeanKoa, { http }: Config): Server => {
     },
     app.callback(),
   )
+  app.bodyTimeoutMs = http.requestTimeoutMs
   server.on('clientError', answerUnreadable(app))
   server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) =>
     app.createContext(req, res).onerror(new Failure<ProblemCode>('expectation-failed')),
@@ -223,6 +285,12 @@ const listen = async (server: Server, { host, port, shared = false }: ListenAt):
     server.listen({ host, port, backlog: 4_096, reusePort: shared && canSharePort }, resolve)
   })
   return server.address() as AddressInfo
+}
+
+/** Where this process reaches its own service: one that listens on all addresses listens on the loopback one. */
+const originOf = ({ address, port }: AddressInfo): string => {
+  const host = address.replace(/^0\.0\.0\.0$/, '127.0.0.1').replace(/^::$/, '::1')
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** A port that is free now, where any will do. */

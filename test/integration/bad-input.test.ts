@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { Server } from 'node:http'
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { after, before, beforeEach, test, type TestContext } from 'node:test'
@@ -186,16 +187,17 @@ test('a client that never stops sending is cut off soon after its 413', async ()
   assert.ok(performance.now() - start < 3_000)
 })
 
+const connectionsOf = (server: Server): Promise<number> =>
+  new Promise((resolve, reject) => {
+    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
+  })
+
 test('a client that keeps its side open after a 400 holds no connection', async () => {
   const socket = connect({ port: bodies.port, host: '127.0.0.1', allowHalfOpen: true })
   socket.resume().on('error', () => {})
   socket.write('hello\r\n\r\n')
   await once(socket, 'end')
-  const connections = (): Promise<number> =>
-    new Promise((resolve, reject) => {
-      bodies.server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
-    })
-  await until('no connection', async () => (await connections()) === 0)
+  await until('no connection', async () => (await connectionsOf(bodies.server)) === 0)
   socket.destroy()
 })
 
@@ -341,10 +343,11 @@ test('bytes that are no request cut an answer that has begun, and are not answer
   await assertAlive()
 })
 
-/** A server that gives a request 200 ms to arrive, and looks for late ones all the time. */
+/** A server that gives a head 200 ms to arrive, and a body as long; it looks for late heads all the time. */
 const hurried = async (t: TestContext): Promise<Listening> => {
   const app = assemble({ headers: ['Server', 'test'] }, [({ router }) => routes(router)], undefined)
-  const limits = { requestTimeout: 200, headersTimeout: 200, connectionsCheckingInterval: 20 }
+  app.bodyTimeoutMs = 200
+  const limits = { requestTimeout: 0, headersTimeout: 200, connectionsCheckingInterval: 20 }
   const at = await listen(app.callback(), limits)
   at.server.on('clientError', answerUnreadable(app))
   t.after(() => at[Symbol.asyncDispose]())
@@ -370,6 +373,40 @@ test('a body that is slow to come is a 408, and has no effect if it comes after 
   assertProblem(answers[0], 408, 'request-timeout')
   await sleep(20)
   assert.equal(read, 0)
+})
+
+test('a body that nobody waits for has as long to come after its answer, and then its connection is cut', async (t) => {
+  const { port, server } = await hurried(t)
+  for (const target of ['/ok', '/nothing']) {
+    const socket = await dial(port)
+    const received = collect(socket)
+    socket.write(
+      requestBytes(target, { method: 'POST', headers: { 'Content-Length': '12', Connection: 'keep-alive' } }),
+    )
+    const start = performance.now()
+    const answers = readAnswers(await received)
+    const tookMs = performance.now() - start
+    assert.deepEqual([answers.length, answers[0]!.whole], [1, true])
+    assert.ok(tookMs > 150 && tookMs < 2_000, `${tookMs} ms`)
+  }
+  await until('no connection', () => connectionsOf(server).then((count) => count === 0))
+})
+
+test('a connection whose bodies come in time is not cut', async (t) => {
+  const { port } = await hurried(t)
+  const socket = await dial(port)
+  const received = collect(socket)
+  const head = 'POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nab'
+  for (let i = 0; i < 4; i += 1) {
+    socket.write(head)
+    await sleep(80)
+    socket.write('cd')
+  }
+  socket.write(requestBytes('/ok'))
+  assert.deepEqual(
+    readAnswers(await received).map(({ status }) => status),
+    [404, 404, 404, 404, 200],
+  )
 })
 
 test('an expectation that nobody can meet is a 417', async () => {

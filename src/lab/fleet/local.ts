@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Failure } from '../../kit/errors.ts'
 import type { Fleet, ReplicaState, ReplicaStatus } from './fleet.ts'
@@ -8,7 +9,10 @@ import { startReplica, type CommandLine, type Environment, type Replica } from '
 export type LocalFleetOptions = {
   /** How Plimsoll is run: `[process.execPath, 'dist/main.js']`. */
   readonly command: CommandLine
-  /** Environment of every replica, `DATABASE_URL` among it. `DRAIN_DELAY_MS` is 0 unless set here. */
+  /**
+   * Environment of every replica, `DATABASE_URL` among it. Unless set here, `DRAIN_DELAY_MS` is 0, and `UPLOADS` is
+   * `.plimsoll/uploads` in the working directory.
+   */
   readonly env: Environment
   /** How many replicas to start with. */
   readonly replicas: number
@@ -61,7 +65,9 @@ class LocalFleet implements Fleet {
   #scaling: Promise<unknown> = Promise.resolve()
 
   constructor(options: LocalFleetOptions) {
-    this.#settings = { ...defaults, ...options, env: { DRAIN_DELAY_MS: '0', ...options.env } }
+    // All replicas of a fleet have the same uploads, and those of this folder only.
+    const env = { DRAIN_DELAY_MS: '0', UPLOADS: resolve('.plimsoll/uploads'), ...options.env }
+    this.#settings = { ...defaults, ...options, env }
   }
 
   replicas(): readonly ReplicaStatus[] {

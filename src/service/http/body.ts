@@ -11,8 +11,8 @@ type BodySchema = z.ZodObject<Readonly<Record<string, z.ZodType>>>
 export type JsonBody<Data> = { readonly text: string; readonly data: Data }
 
 /**
- * Reads a JSON object of at most `maxBytes`.
- * Throws `unsupported-media-type`, `body-too-large`, `malformed-request`, or `InputError` with all its mistakes.
+ * Reads a JSON object of at most `maxBytes`, within the application's `bodyTimeoutMs`.
+ * Throws `unsupported-media-type`, `body-too-large`, `request-timeout`, `malformed-request`, or `InputError` with all its mistakes.
  */
 export const readJson = async <Schema extends BodySchema>(
   ctx: ServiceContext,
@@ -30,14 +30,30 @@ export const readJson = async <Schema extends BodySchema>(
   return { text, data: result.data }
 }
 
-const readText = async ({ req }: ServiceContext, maxBytes: number): Promise<string> => {
+const readText = async (ctx: ServiceContext, maxBytes: number): Promise<string> => {
+  const { req } = ctx
   // raw-body's errors carry the status: 413 too large, 400 aborted or of another length than announced.
-  const bytes = await getRawBody(req, { limit: maxBytes, length: req.headers['content-length'] ?? null })
+  const reading = getRawBody(req, { limit: maxBytes, length: req.headers['content-length'] ?? null })
+  const bytes = await inTime(ctx, reading)
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
     throw malformed('the body is not UTF-8')
   }
+}
+
+/** Rejects with `request-timeout`, and ends the connection with that answer, when a body is late. */
+const inTime = async ({ app, res }: ServiceContext, reading: Promise<Buffer>): Promise<Buffer> => {
+  const { bodyTimeoutMs } = app
+  if (bodyTimeoutMs === undefined) return reading
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      res.shouldKeepAlive = false
+      reject(new Failure<ProblemCode>('request-timeout', { detail: `the body took more than ${bodyTimeoutMs} ms` }))
+    }, bodyTimeoutMs)
+  })
+  return await Promise.race([reading, late]).finally(() => clearTimeout(timer))
 }
 
 const parseObject = (text: string): Record<string, unknown> => {

@@ -4,7 +4,8 @@ import httpErrors from 'http-errors'
 import type Koa from 'koa'
 import { problems, type ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError, describeMistake } from '../../kit/errors.ts'
-import type { LeanKoa } from './lean-koa.ts'
+import type { LeanKoa, ServiceContext } from './lean-koa.ts'
+import { rawHeader } from './raw-header.ts'
 
 /** A failure that must tell the client more than its code in a header, for example which methods are allowed. */
 export class HttpFailure extends Failure<ProblemCode> {
@@ -56,7 +57,7 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
   const id = requestId(this.req.headers['x-request-id'])
   const { status } = problems[answer.code]
   const body = JSON.stringify(problemDetails(answer, id))
-  ;(this.app as LeanKoa).setStandardHeaders(res)
+  ;(this.app as LeanKoa).setStandardHeaders(this as unknown as ServiceContext)
   res.writeHead(status, {
     ...answer.headers,
     'Content-Type': 'application/problem+json',
@@ -67,6 +68,27 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
   if (answer.code === 'body-too-large') endAfterRest(this.req, res, body)
   else res.end(body)
 }
+
+/**
+ * Makes an answer of one problem that costs as little as can be, for those who refuse a flood: nothing is thrown, and the
+ * document is ready but for the request id. It is the same that `answerProblem` gives for a `Failure` of that code and
+ * detail; the one to compare with is its test.
+ */
+export const problemReply = (
+  code: ProblemCode,
+  detail: string,
+): ((ctx: ServiceContext, retryAfterSeconds: number) => void) => {
+  const { status } = problems[code]
+  const [head, tail] = JSON.stringify(problemDetails({ code, headers: {}, detail }, idMark)).split(idMark)
+  return (ctx, retryAfterSeconds) => {
+    const id = requestId(rawHeader(ctx.req, 'x-request-id'))
+    const more = ['Cache-Control', 'no-store', 'X-Request-Id', id, 'Retry-After', String(Math.ceil(retryAfterSeconds))]
+    ctx.reply(status, 'application/problem+json', head + id + tail!, more)
+  }
+}
+
+/** Stands where the request id goes; no detail has it. */
+const idMark = '\u{1F194}'
 
 /** How long a client that is told to stop sending may go on, and how long it has to read why. */
 const lingerMs = 1_000

@@ -5,7 +5,9 @@ import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import Koa from 'koa'
+import { Failure } from '../../../src/kit/errors.ts'
 import { LeanKoa, type ServiceContext } from '../../../src/service/http/lean-koa.ts'
+import { answerProblem } from '../../../src/service/http/problem.ts'
 import { dial, listen, type Listening, type RawAnswer, request, type RawRequest } from '../../support/http.ts'
 
 type Middleware = Koa.Middleware
@@ -641,4 +643,29 @@ test('a header that cannot be sent is an error of the handler in both modes', as
   assert.deepEqual([direct.status, koa.status], [500, 500])
   assert.equal(direct.header('b'), undefined)
   assert.equal(pair.errors.length, 2)
+})
+
+test('extra headers go with every answer to their request, and with no other', async () => {
+  const answers: Record<string, (ctx: ServiceContext) => void> = {
+    '/prepared': (ctx) => ctx.reply(200, 'text/plain', 'x', ['X-Own', '1']),
+    '/body': (ctx) => void (ctx.body = 'x'),
+    '/nothing': () => {},
+    '/problem': () => {
+      throw new Failure('conflict')
+    },
+  }
+  const app = new LeanKoa({ headers: ['Server', 'test'] })
+  app.context.onerror = answerProblem
+  app.use((ctx: ServiceContext) => {
+    if (ctx.req.headers['x-plain'] === undefined) ctx.extraHeaders = ['X-Extra', '1', 'X-More', '2']
+    answers[ctx.req.url!]!(ctx)
+  })
+  await using at = await listen(app.callback())
+  for (const target of Object.keys(answers)) {
+    const { headers } = await request(at.port, target)
+    const extra = headers.filter(([name]) => /^(x-extra|x-more|server)$/i.test(name))
+    assert.deepEqual(Object.fromEntries(extra), { 'X-Extra': '1', 'X-More': '2', Server: 'test' }, target)
+    assert.equal(extra.length, 3, target)
+    assert.equal((await request(at.port, target, { headers: { 'X-Plain': '1' } })).header('X-Extra'), undefined)
+  }
 })
