@@ -34,26 +34,30 @@ export type ServiceCacheDeps = {
 export class ServiceCache implements AsyncDisposable {
   readonly #items: Cache<string, Item>
   readonly #worlds: Cache<number, World>
-  /** Undefined where nothing is kept. */
-  readonly #coherence: Coherence | undefined
-  readonly #shared: SharedLevel<Item> | undefined
+  readonly #deps: ServiceCacheDeps
+  /** Undefined until `open`, and where nothing is kept. */
+  #coherence: Coherence | undefined
+  #shared: SharedLevel<Item> | undefined
 
   constructor(deps: ServiceCacheDeps) {
-    const { config, clock, random, valkey } = deps
-    const options = { ...config.cache, clock, random }
+    const options = { ...deps.config.cache, clock: deps.clock, random: deps.random }
+    this.#deps = deps
     this.#items = new Cache(options)
     this.#worlds = new Cache(options)
-    if (config.database === undefined || config.cache.maxEntries === 0) return
-    const sender = crypto.randomUUID()
-    if (valkey !== undefined) this.#shared = this.#share(valkey, sender, deps)
-    const listen = listenTo(config.database.url, `plimsoll ${config.instance} cache`)
-    const bus = valkey === undefined ? new NotifyBus({ listen, sender }) : new ValkeyBus(valkey, sender)
-    this.#coherence = new Coherence({ memory: this.#items, shared: this.#shared, bus, clock, onEvent: logged(deps) })
+    this.#items.suspend()
   }
 
   /** Starts to listen to the other replicas. Until then items are read from the database. */
   async open(): Promise<void> {
-    await this.#coherence?.open()
+    const { config, clock, valkey } = this.#deps
+    if (config.database === undefined || config.cache.maxEntries === 0) return
+    const sender = crypto.randomUUID()
+    if (valkey !== undefined) this.#shared = this.#share(valkey, sender)
+    const listen = listenTo(config.database.url, `plimsoll ${config.instance} cache`)
+    const bus = valkey === undefined ? new NotifyBus({ listen, sender }) : new ValkeyBus(valkey, sender)
+    const onEvent = logged(this.#deps)
+    this.#coherence = new Coherence({ memory: this.#items, shared: this.#shared, bus, clock, onEvent })
+    await this.#coherence.open()
   }
 
   /** Reads one item; undefined where there is none. Throws what `load` throws, or the reason of `cancel`. */
@@ -98,7 +102,8 @@ export class ServiceCache implements AsyncDisposable {
     await this.#coherence?.[Symbol.asyncDispose]()
   }
 
-  #share(valkey: Valkey, sender: string, { config, random }: ServiceCacheDeps): SharedLevel<Item> {
+  #share(valkey: Valkey, sender: string): SharedLevel<Item> {
+    const { config, random } = this.#deps
     let taken = 0
     return new SharedLevel({
       valkey,

@@ -72,7 +72,7 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
 /**
  * Makes an answer of one problem that costs as little as can be, for those who refuse a flood: nothing is thrown, and the
  * document is ready but for the request id. It is the same that `answerProblem` gives for a `Failure` of that code and
- * detail; the one to compare with is its test.
+ * detail.
  */
 export const problemReply = (
   code: ProblemCode,

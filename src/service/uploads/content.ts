@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import type { Hash } from 'node:crypto'
 import { finished, type Readable } from 'node:stream'
 import type { ProblemCode } from '../../contract/problems.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
@@ -102,7 +102,17 @@ export class Meter {
   bytes = 0
   /** What the content itself threw, whatever a storage makes of it; undefined where it did not. */
   failure: unknown
-  readonly #hash = createHash('sha256')
+  readonly #hash: Hash
+
+  constructor(sha256: Hash) {
+    this.#hash = sha256
+  }
+
+  /** Node's module of all cryptography is loaded with the first upload: that takes longer than a replica's routes. */
+  static async start(): Promise<Meter> {
+    const { createHash } = await import('node:crypto')
+    return new Meter(createHash('sha256'))
+  }
 
   async *through(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     try {

@@ -134,7 +134,7 @@ export class Uploads implements AsyncDisposable {
     const mostBytes = incoming.isForm ? maxBytes + mostFormBytes : maxBytes
     if ((incoming.announcedBytes ?? 0) > mostBytes) throw tooLarge(maxBytes)
     const id = this.#newId()
-    const meter = new Meter()
+    const meter = await Meter.start()
     try {
       return await this.#store(id, incoming, meter, cancellation)
     } catch (error) {

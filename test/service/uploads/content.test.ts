@@ -117,11 +117,11 @@ test('as many bytes as are accepted pass, and one more is body-too-large', async
 })
 
 test('a meter counts and hashes what passes, and remembers what failed', async () => {
-  const meter = new Meter()
+  const meter = await Meter.start()
   await all(meter.through(chunksOf([3, 4])))
   assert.deepEqual([meter.bytes, meter.failure], [7, undefined])
   assert.equal(meter.sha256(), createHash('sha256').update(Buffer.alloc(7)).digest('hex'))
-  const failing = new Meter()
+  const failing = await Meter.start()
   await assert.rejects(all(failing.through(atMost(chunksOf([9]), 1))), isFailure('body-too-large'))
   assert.ok(isFailure('body-too-large')(failing.failure))
 })
