@@ -1,5 +1,39 @@
-import type * as z from 'zod'
+import * as z from 'zod'
 import type { Mistake } from './errors.ts'
+
+/**
+ * A schema for what a text stands for: `read` gives that, or undefined where the text is wrong, which is told as
+ * `accepted`. One part of zod where a chain of checks and transforms would be five: a process that starts makes a
+ * hundred of them.
+ */
+export const textAs = <Value>(
+  accepted: string,
+  read: (text: string) => Value | undefined,
+): z.ZodType<Value, string | undefined> => {
+  const schema = z.transform((given: unknown, context) => {
+    const value = typeof given === 'string' ? read(given) : undefined
+    if (value !== undefined) return value
+    context.issues.push({ code: 'custom', message: accepted, input: given })
+    return z.NEVER
+  })
+  // To zod a transform of its own might make a value of nothing; this one needs a text.
+  schema._zod.optin = undefined
+  return schema as unknown as z.ZodType<Value, string | undefined>
+}
+
+/** The number that a text of digits spells, if it is from `min` to `max`. */
+export const wholeWithin =
+  (min: number, max: number) =>
+  (text: string): number | undefined => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
+    return value >= min && value <= max ? value : undefined
+  }
+
+/** The text itself, if it has this shape. */
+export const shaped =
+  (shape: RegExp) =>
+  (text: string): string | undefined =>
+    shape.test(text) ? text : undefined
 
 /** More would only help who wants to have a long answer from a short request. */
 const mostMistakes = 50

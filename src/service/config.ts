@@ -2,41 +2,32 @@ import { availableParallelism, hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { InputError } from '../kit/errors.ts'
-import { mistakesOf } from '../kit/input.ts'
+import { mistakesOf, shaped, textAs, wholeWithin } from '../kit/input.ts'
 
-const whole = (preset: number, min: number, max: number): z.ZodType<number> => {
-  const accepted = `a whole number from ${min} to ${max}`
-  return z
-    .string(accepted)
-    .regex(/^\d{1,15}$/, accepted)
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, accepted)
-    .default(preset)
-}
+const whole = (preset: number, min: number, max: number) =>
+  textAs(`a whole number from ${min} to ${max}`, wholeWithin(min, max)).default(preset)
 
-const wholeOrAuto = (preset: number | 'auto', max: number): z.ZodType<number> => {
-  const accepted = `a whole number from 1 to ${max}, or auto (one for each core)`
+const wholeOrAuto = (preset: number | 'auto', max: number) => {
   const cores = Math.min(availableParallelism(), max)
-  return z
-    .string(accepted)
-    .regex(/^(auto|\d{1,4})$/, accepted)
-    .transform((text) => (text === 'auto' ? cores : Number(text)))
-    .refine((value) => value >= 1 && value <= max, accepted)
-    .default(preset === 'auto' ? cores : preset)
+  const read = wholeWithin(1, max)
+  return textAs(`a whole number from 1 to ${max}, or auto (one for each core)`, (text) =>
+    text === 'auto' ? cores : read(text),
+  ).default(preset === 'auto' ? cores : preset)
 }
 
-const oneOf = <const Words extends readonly [string, ...string[]]>(preset: Words[number], words: Words) =>
-  z.enum(words, `one of ${words.join(', ')}`).default(preset as never)
+const oneOf = <const Words extends readonly string[]>(preset: Words[number], words: Words) =>
+  textAs(`one of ${words.join(', ')}`, (text): Words[number] | undefined =>
+    words.find((word) => word === text),
+  ).default(preset as never)
 
-const word = (preset: string, shape: RegExp, accepted: string) =>
-  z.string(accepted).regex(shape, accepted).default(preset)
+const word = (accepted: string, shape: RegExp) => textAs(accepted, shaped(shape))
+
+const optionalWord = (accepted: string, shape: RegExp) => word(accepted, shape).optional()
 
 const header = 'the name of a header, such as x-request-timeout'
-const headerName = z
-  .string(header)
-  .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, header)
-  .transform((name) => name.toLowerCase())
+const headerName = textAs(header, (text) => (/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(text) ? text.toLowerCase() : undefined))
 
+const address = 'a host name or an address'
 const quota = 'a number of requests per second, minute or hour: 100/s, 6000/m, 50000/h'
 const keyed = 'name:key, separated by commas; a name of letters, digits and . - _; a key of 8 to 256 visible characters'
 const named = 'name=http://host:port/path, separated by commas; a name of letters, digits and - _'
@@ -49,13 +40,13 @@ const minuteMs = 60 * secondMs
 
 /** Every environment variable that the service reads, with what it accepts and its default. */
 const knobs = z.object({
-  HOST: word('0.0.0.0', /^[\w.:-]+$/, 'a host name or an address'),
+  HOST: word(address, /^[\w.:-]+$/).default('0.0.0.0'),
   PORT: whole(8080, 0, 65_535),
-  ADMIN_HOST: word('0.0.0.0', /^[\w.:-]+$/, 'a host name or an address'),
+  ADMIN_HOST: word(address, /^[\w.:-]+$/).default('0.0.0.0'),
   ADMIN_PORT: whole(9464, 0, 65_535),
   WORKERS: wholeOrAuto(1, 128),
-  INSTANCE: word(hostname(), /^[\w.:-]{1,128}$/, 'up to 128 letters, digits and . : - _'),
-  REVISION: z.string().optional(),
+  INSTANCE: word('up to 128 letters, digits and . : - _', /^[\w.:-]{1,128}$/).default(hostname()),
+  REVISION: optionalWord('a text', /^/),
 
   KEEP_ALIVE_TIMEOUT_MS: whole(65 * secondMs, 0, 10 * minuteMs),
   REQUEST_TIMEOUT_MS: whole(30 * secondMs, 1, 10 * minuteMs),
@@ -74,32 +65,22 @@ const knobs = z.object({
   QUEUE_ORDER: oneOf('fifo', ['fifo', 'lifo']),
   PRIORITY_HEADER: headerName.optional(),
 
-  RATE_LIMIT: z
-    .string(quota)
-    .regex(/^[1-9]\d{0,8}\/[smh]$/, quota)
-    .optional(),
+  RATE_LIMIT: optionalWord(quota, /^[1-9]\d{0,8}\/[smh]$/),
   RATE_LIMIT_BURST: whole(0, 0, 1_000_000_000),
-  RATE_LIMIT_KEYS: z
-    .string(keyed)
-    .regex(/^[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256}(,[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256})*$/, keyed)
-    .optional(),
+  RATE_LIMIT_KEYS: optionalWord(
+    keyed,
+    /^[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256}(,[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256})*$/,
+  ),
   RATE_LIMIT_KEY_HEADER: headerName.default('x-api-key'),
   RATE_LIMIT_ON_LOSS: oneOf('open', ['open', 'closed']),
   TRUSTED_PROXIES: whole(0, 0, 16),
 
-  CACHE_URL: z
-    .string()
-    .regex(/^rediss?:\/\/.+/, redisUrl)
-    .refine((url) => URL.canParse(url), redisUrl)
-    .optional(),
+  CACHE_URL: textAs(redisUrl, (url) => (/^rediss?:\/\/./.test(url) && URL.canParse(url) ? url : undefined)).optional(),
   CACHE_MAX_ENTRIES: whole(20_000, 0, 10_000_000),
   CACHE_TTL_MS: whole(10 * secondMs, 1, 24 * 60 * minuteMs),
   CACHE_STALE_MS: whole(30 * secondMs, 0, 24 * 60 * minuteMs),
 
-  UPSTREAMS: z
-    .string(named)
-    .regex(/^[\w-]{1,64}=https?:\/\/[^\s,]+(,[\w-]{1,64}=https?:\/\/[^\s,]+)*$/, named)
-    .optional(),
+  UPSTREAMS: optionalWord(named, /^[\w-]{1,64}=https?:\/\/[^\s,]+(,[\w-]{1,64}=https?:\/\/[^\s,]+)*$/),
   UPSTREAM_TIMEOUT_MS: whole(secondMs, 1, 10 * minuteMs),
   UPSTREAM_ATTEMPTS: whole(2, 1, 10),
   UPSTREAM_RETRY_BUDGET_PERCENT: whole(10, 0, 100),
@@ -108,30 +89,18 @@ const knobs = z.object({
   UPSTREAM_BREAKER_FAILURES: whole(5, 1, 10_000),
   UPSTREAM_BREAKER_OPEN_MS: whole(5 * secondMs, 1, 60 * minuteMs),
 
-  UPLOADS: z
-    .string(storage)
-    .regex(/^(s3:\/\/[\w.-]{3,63}(\/[\w.\/-]*)?|[^\0:]+)$/, storage)
-    .default(join(tmpdir(), 'plimsoll-uploads')),
-  UPLOADS_S3_ENDPOINT: z
-    .string('an http or https URL')
-    .regex(/^https?:\/\/\S+$/, 'an http or https URL')
-    .optional(),
-  UPLOADS_S3_REGION: word('us-east-1', /^[\w-]{1,64}$/, 'the name of a region'),
+  UPLOADS: word(storage, /^(s3:\/\/[\w.-]{3,63}(\/[\w./-]*)?|[^\0:]+)$/).default(join(tmpdir(), 'plimsoll-uploads')),
+  UPLOADS_S3_ENDPOINT: optionalWord('an http or https URL', /^https?:\/\/\S+$/),
+  UPLOADS_S3_REGION: word('the name of a region', /^[\w-]{1,64}$/).default('us-east-1'),
   MAX_UPLOAD_BYTES: whole(5 * 1024 ** 3, 1, 5 * 1024 ** 4),
   UPLOAD_IDLE_TIMEOUT_MS: whole(30 * secondMs, 1, 60 * minuteMs),
 
-  ADMIN_TOKEN: z
-    .string()
-    .regex(/^[\x21-\x7e]{16,256}$/, '16 to 256 visible ASCII characters')
-    .optional(),
+  ADMIN_TOKEN: optionalWord('16 to 256 visible ASCII characters', /^[\x21-\x7e]{16,256}$/),
 
   THREADS: wholeOrAuto('auto', 128),
   THREAD_QUEUE: whole(64, 0, 100_000),
 
-  DATABASE_URL: z
-    .string()
-    .regex(/^postgres(ql)?:\/\/.+/, postgresUrl)
-    .optional(),
+  DATABASE_URL: optionalWord(postgresUrl, /^postgres(ql)?:\/\/.+/),
   DATABASE_PIPELINES: whole(1, 1, 16),
   DATABASE_POOL: whole(8, 1, 500),
   DATABASE_MAX_WAITING: whole(256, 0, 100_000),
@@ -163,11 +132,11 @@ export const parseConfig = (env: Readonly<Record<string, string | undefined>>, b
   return shapeConfig(result.data, build)
 }
 
-const secrets = ['DATABASE_URL', 'CACHE_URL', 'UPSTREAMS', 'RATE_LIMIT_KEYS', 'ADMIN_TOKEN']
+const secrets = new Set(['DATABASE_URL', 'CACHE_URL', 'UPSTREAMS', 'RATE_LIMIT_KEYS', 'ADMIN_TOKEN'])
 
 // A connection string carries a password: a mistake in it is told without the value.
 const hideSecret = <T extends { field: string; value: unknown }>(mistake: T): T =>
-  secrets.includes(mistake.field) && mistake.value !== undefined ? { ...mistake, value: '(hidden)' } : mistake
+  secrets.has(mistake.field) && mistake.value !== undefined ? { ...mistake, value: '(hidden)' } : mistake
 
 const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
   Object.freeze({

@@ -267,7 +267,7 @@ class Components {
   }
 
   #schema(schema: z.ZodType, io: 'input' | 'output'): Json {
-    const { $schema: _, ...json } = z.toJSONSchema(schema, { io, override: asClientsThink })
+    const { $schema: _, ...json } = z.toJSONSchema(schema, { io, override: asClientsThink, unrepresentable: 'any' })
     return this.#named(json) as Json
   }
 
@@ -299,15 +299,20 @@ const asClientsThink: Override = ({ zodSchema, jsonSchema }) => {
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
   if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
   const meant = documented.get(zodSchema)
-  if (meant === undefined) return
-  const { description } = jsonSchema
+  if (meant === undefined) return requireRepresentable(zodSchema)
+  const { description, default: preset } = jsonSchema
   for (const key of Object.keys(jsonSchema)) delete jsonSchema[key]
   Object.assign(
     jsonSchema,
     description !== undefined && { description },
     meant.schema,
+    preset !== undefined && { default: preset },
     meant.separator !== undefined && { [separatorMark]: meant.separator },
   )
+}
+
+const requireRepresentable = ({ _zod }: z.core.$ZodType): void => {
+  if (_zod.def.type === 'transform') throw new Error('a schema that reads text does not say what the text stands for')
 }
 
 const inputProblems: readonly ProblemCode[] = ['invalid-request']

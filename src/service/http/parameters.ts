@@ -1,7 +1,7 @@
 import { parse } from 'node:querystring'
 import * as z from 'zod'
 import { InputError } from '../../kit/errors.ts'
-import { mistakesOf } from '../../kit/input.ts'
+import { mistakesOf, textAs, wholeWithin } from '../../kit/input.ts'
 import type { ServiceContext } from './lean-koa.ts'
 
 /** Query parameters of a route: a name and a schema each, made with the functions below. */
@@ -21,29 +21,24 @@ export const documented: z.core.$ZodRegistry<Documented> = z.registry<Documented
 
 /** A whole number within bounds. Absent: the default, or a mistake where there is none. */
 export const integer = (min: number, max: number, preset?: number): z.ZodType<number, string | undefined> => {
-  const accepted = `one whole number from ${min} to ${max}`
-  const parsed = z
-    .string(accepted)
-    .regex(/^\d{1,15}$/, accepted)
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, accepted)
-  const known = preset === undefined ? parsed : parsed.default(preset)
-  const schema = { type: 'integer', minimum: min, maximum: max, ...(preset !== undefined && { default: preset }) }
-  return known.register(documented, { schema })
+  const parsed = textAs(`one whole number from ${min} to ${max}`, wholeWithin(min, max)).register(documented, {
+    schema: { type: 'integer', minimum: min, maximum: max },
+  })
+  return preset === undefined ? parsed : parsed.default(preset)
 }
 
 /** A list of whole numbers within bounds, separated by commas. */
-export const integers = (min: number, max: number, most: number): z.ZodType<number[], string> => {
+export const integers = (min: number, max: number, most: number): z.ZodType<number[], string | undefined> => {
   const accepted = `1 to ${most} whole numbers from ${min} to ${max}, separated by commas`
-  return z
-    .string(accepted)
-    .regex(/^\d{1,15}(,\d{1,15})*$/, accepted)
-    .transform((text) => text.split(',').map(Number))
-    .refine((values) => values.length <= most && values.every((value) => value >= min && value <= max), accepted)
-    .register(documented, {
-      schema: { type: 'array', items: { type: 'integer', minimum: min, maximum: max }, minItems: 1, maxItems: most },
-      separator: ',',
-    })
+  const read = wholeWithin(min, max)
+  const readAll = (text: string): number[] | undefined => {
+    const values = text.split(',', most + 1).map(read)
+    return values.length <= most && values.every((value) => value !== undefined) ? values : undefined
+  }
+  return textAs(accepted, readAll).register(documented, {
+    schema: { type: 'array', items: { type: 'integer', minimum: min, maximum: max }, minItems: 1, maxItems: most },
+    separator: ',',
+  })
 }
 
 /**
