@@ -300,13 +300,12 @@ const asClientsThink: Override = ({ zodSchema, jsonSchema }) => {
   if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
   const meant = documented.get(zodSchema)
   if (meant === undefined) return requireRepresentable(zodSchema)
-  const { description, default: preset } = jsonSchema
+  const { description } = jsonSchema
   for (const key of Object.keys(jsonSchema)) delete jsonSchema[key]
   Object.assign(
     jsonSchema,
     description !== undefined && { description },
     meant.schema,
-    preset !== undefined && { default: preset },
     meant.separator !== undefined && { [separatorMark]: meant.separator },
   )
 }

@@ -21,10 +21,13 @@ export const documented: z.core.$ZodRegistry<Documented> = z.registry<Documented
 
 /** A whole number within bounds. Absent: the default, or a mistake where there is none. */
 export const integer = (min: number, max: number, preset?: number): z.ZodType<number, string | undefined> => {
+  const schema = { type: 'integer', minimum: min, maximum: max }
   const parsed = textAs(`one whole number from ${min} to ${max}`, wholeWithin(min, max)).register(documented, {
-    schema: { type: 'integer', minimum: min, maximum: max },
+    schema,
   })
-  return preset === undefined ? parsed : parsed.default(preset)
+  if (preset === undefined) return parsed
+  // To zod the default is one of the text, which it cannot know.
+  return parsed.default(preset).register(documented, { schema: { ...schema, default: preset } })
 }
 
 /** A list of whole numbers within bounds, separated by commas. */
