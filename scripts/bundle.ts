@@ -30,13 +30,13 @@ const takeBuiltins = (source: string): string =>
       : statement,
   )
 
-const koaFile = /[/\\]koa[/\\]lib[/\\]\w+\.js$/
-const lateParts = ['accepts', 'type-is', 'mime-types', 'content-disposition', 'cookies']
+const withLateParts = /[/\\](koa[/\\]lib[/\\]\w+|pino[/\\]lib[/\\]transport)\.js$/
+const lateParts = ['accepts', 'type-is', 'mime-types', 'content-disposition', 'cookies', 'thread-stream']
 
 /**
  * Koa loads two versions of the table of all media types and the keys of signed cookies, 15 ms, for `ctx.accepts`,
- * `ctx.is`, `ctx.type`, `ctx.cookies`: the service names its types in full and sets no cookie. They are loaded when
- * first called.
+ * `ctx.is`, `ctx.type`, `ctx.cookies`: the service names its types in full and sets no cookie. Pino loads what would
+ * write its lines in a thread. They are loaded when first called.
  */
 const loadLate = (source: string): string =>
   source.replace(
@@ -54,7 +54,7 @@ const modules: Plugin = {
     esbuild.onLoad({ filter: /\.m?js$/ }, ({ path }) => {
       const source = takeBuiltins(readFileSync(path, 'utf8'))
       if (path.startsWith(compiled)) return { contents: keepPlace(source, path) }
-      return { contents: koaFile.test(path) ? loadLate(source) : source }
+      return { contents: withLateParts.test(path) ? loadLate(source) : source }
     })
   },
 }

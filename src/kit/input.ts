@@ -3,22 +3,31 @@ import type { Mistake } from './errors.ts'
 
 /**
  * A schema for what a text stands for: `read` gives that, or undefined where the text is wrong, which is told as
- * `accepted`. One part of zod where a chain of checks and transforms would be five: a process that starts makes a
- * hundred of them.
+ * `accepted`.
  */
 export const textAs = <Value>(
   accepted: string,
   read: (text: string) => Value | undefined,
-): z.ZodType<Value, string | undefined> => {
+): z.ZodType<Value, string | undefined> =>
+  readAs<Value, string>(accepted, (given) => (typeof given === 'string' ? read(given) : undefined))
+
+/**
+ * As `textAs`, for any value. One part of zod where a chain of checks and transforms would be five: a process that starts
+ * makes a hundred of them.
+ */
+export const readAs = <Value, Given = unknown>(
+  accepted: string,
+  read: (given: unknown) => Value | undefined,
+): z.ZodType<Value, Given | undefined> => {
   const schema = z.transform((given: unknown, context) => {
-    const value = typeof given === 'string' ? read(given) : undefined
+    const value = read(given)
     if (value !== undefined) return value
     context.issues.push({ code: 'custom', message: accepted, input: given })
     return z.NEVER
   })
-  // To zod a transform of its own might make a value of nothing; this one needs a text.
+  // To zod a transform of its own might make a value of nothing; this one needs something.
   schema._zod.optin = undefined
-  return schema as unknown as z.ZodType<Value, string | undefined>
+  return schema as unknown as z.ZodType<Value, Given | undefined>
 }
 
 /** The number that a text of digits spells, if it is from `min` to `max`. */

@@ -13,9 +13,10 @@ export type Operation = {
   readonly description?: string
   /** Groups operations in the document: the first part of the path unless said otherwise. */
   readonly tag?: string
-  readonly path?: ParameterSchema
+  /** Made with the document, as `headers` are: the routes read these themselves. */
+  readonly path?: () => ParameterSchema
   readonly query?: ParameterSchema
-  readonly headers?: ParameterSchema
+  readonly headers?: () => ParameterSchema
   /** The request's body by its media type. */
   readonly body?: Readonly<Record<string, Content>>
   /** What is answered when all went well, by status. */

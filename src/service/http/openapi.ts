@@ -135,9 +135,9 @@ const operationObject = (described: DescribedOperation, { port, components, more
   const { operation } = described
   const commons = operation.instant || port.timed === undefined ? [port.common] : [port.common, port.timed]
   const parameters = [
-    ...components.parameters('path', operation.path),
+    ...components.parameters('path', operation.path?.()),
     ...components.parameters('query', operation.query),
-    ...components.parameters('header', operation.headers),
+    ...components.parameters('header', operation.headers?.()),
     ...commons.flatMap(({ headers }) => components.sharedParameters('header', headers)),
   ]
   return {

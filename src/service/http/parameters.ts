@@ -1,4 +1,5 @@
 import { parse } from 'node:querystring'
+import { validate as isUuid } from 'uuid'
 import * as z from 'zod'
 import { InputError } from '../../kit/errors.ts'
 import { mistakesOf, textAs, wholeWithin } from '../../kit/input.ts'
@@ -42,6 +43,28 @@ export const integers = (min: number, max: number, most: number): z.ZodType<numb
     schema: { type: 'array', items: { type: 'integer', minimum: min, maximum: max }, minItems: 1, maxItems: most },
     separator: ',',
   })
+}
+
+const uuidSchema = { type: 'string', format: 'uuid' }
+
+const readUuid = (text: string): string | undefined => (isUuid(text) ? text.toLowerCase() : undefined)
+
+/** The id of one thing of a list, a UUID that comes out in lower case. Absent: the default. */
+export const listedId = (accepted: string, preset: string): z.ZodType<string, string | undefined> =>
+  textAs(accepted, readUuid)
+    .register(documented, { schema: uuidSchema })
+    .default(preset)
+    .register(documented, { schema: uuidSchema })
+
+/** The parameter of a path such as `/items/:id`, for the document. */
+export const idPath = (): ParameterSchema =>
+  z.strictObject({ id: z.string().register(documented, { schema: uuidSchema }) })
+
+/** The UUID in a path such as `/items/:id`, in lower case. Throws `InputError` where it is none. */
+export const pathId = ({ params }: ServiceContext, accepted: string): string => {
+  const id = readUuid(params['id']!)
+  if (id === undefined) throw new InputError([{ field: 'id', value: params['id'], accepted }])
+  return id
 }
 
 /**

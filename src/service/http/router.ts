@@ -69,19 +69,33 @@ const allowedMethods = (router: ServiceRouter, ctx: ServiceContext): string[] =>
 /** Made only of characters that stand for themselves, both in a template and in a request target. */
 const plainPath = /^\/[\w.~/-]*$/
 
-const staticRoutes = (router: ServiceRouter): ReadonlyMap<string, StaticRoute> => {
+const staticRoutes = ({ stack }: ServiceRouter): ReadonlyMap<string, StaticRoute> => {
+  const plain = stack.filter(isPlain)
+  const others = stack.filter((layer) => !isPlain(layer))
+  const spelled = Map.groupBy(plain, ({ path }) => otherwiseSpelled(path as string))
   const routes = new Map<string, StaticRoute>()
-  for (const layer of router.stack) {
-    const template = layer.path
-    if (typeof template !== 'string' || !plainPath.test(template)) continue
+  for (const layer of plain) {
+    const template = layer.path as string
     if (layer.stack.length !== 1) continue
+    const rivals = [...spelled.get(otherwiseSpelled(template))!, ...others.filter((other) => other.match(template))]
     for (const method of layer.methods) {
-      if (router.match(template, method).pathAndMethod.length !== 1) continue
+      if (rivals.some((rival) => rival !== layer && takes(rival, method))) continue
       routes.set(`${method} ${template}`, { template, handler: layer.stack[0] as unknown as ServiceMiddleware })
     }
   }
   return routes
 }
+
+type Layer = ServiceRouter['stack'][number]
+
+/** A middleware, which has no methods, is there for whatever begins with its path. */
+const isPlain = ({ path, methods }: Layer): boolean =>
+  typeof path === 'string' && plainPath.test(path) && methods.length > 0
+
+const takes = ({ methods }: Layer, method: string): boolean => methods.length === 0 || methods.includes(method)
+
+/** Paths that the router takes for one another: the case of letters and a slash at the end do not count. */
+const otherwiseSpelled = (path: string): string => path.toLowerCase().replace(/\/$/, '')
 
 const pathOf = (url: string): string => {
   const query = url.indexOf('?')

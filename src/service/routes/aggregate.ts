@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { readAs } from '../../kit/input.ts'
 import { json, type Operation } from '../http/api.ts'
 import { cancellation } from '../http/cancellation.ts'
 import { documented, parameters } from '../http/parameters.ts'
@@ -22,16 +23,15 @@ export const aggregate: Route = (api, { upstreams }) => {
 /** The names asked for, each once; all that there are where none is. */
 const sources = (names: readonly string[]): z.ZodType<string[]> => {
   const accepted = `each at most once: ${names.join(', ')}`
-  const known = (given: readonly string[]): boolean =>
-    new Set(given).size === given.length && given.every((name) => names.includes(name))
-  return z
-    .union([z.string(), z.array(z.string())])
-    .transform((given) => [given].flat())
-    .refine(known, accepted)
+  const read = (given: unknown): string[] | undefined => {
+    const asked = [given].flat() as string[]
+    return new Set(asked).size === asked.length && asked.every((name) => names.includes(name)) ? asked : undefined
+  }
+  const schema = { type: 'array', items: { type: 'string', enum: names }, uniqueItems: true, default: names }
+  return readAs(accepted, read)
+    .register(documented, { schema })
     .default([...names])
-    .register(documented, {
-      schema: { type: 'array', items: { type: 'string', enum: names }, uniqueItems: true, default: names },
-    })
+    .register(documented, { schema })
 }
 
 const harmlessId = /^[\w.:-]{1,128}$/
@@ -51,14 +51,14 @@ const resultJson = (result: CallResult): string => {
   return `${JSON.stringify(rest).slice(0, -1)},"body":${body}}`
 }
 
-const common = {
+const common = () => ({
   tookMs: tookMs(),
   attempts: z
     .int()
     .min(0)
     .describe('How often it was called: retries and hedges included, none while its circuit is open.'),
   hedged: z.boolean().describe('A second attempt was made beside one that had not been answered.'),
-}
+})
 
 const aggregated = (): z.ZodType =>
   z.strictObject({
@@ -71,14 +71,14 @@ const aggregated = (): z.ZodType =>
           z.strictObject({
             status: z.literal('ok'),
             httpStatus: z.int().min(200).max(299),
-            ...common,
+            ...common(),
             body: z.unknown().describe('What the upstream answered, at most 1 MiB.'),
           }),
           z.strictObject({
             status: z.enum(failedStatuses),
             httpStatus: z.int().min(100).max(599).optional(),
             detail: z.string(),
-            ...common,
+            ...common(),
           }),
         ]),
       )

@@ -1,4 +1,4 @@
-import { v7 as uuidv7, validate as isUuid } from 'uuid'
+import { v7 as uuidv7 } from 'uuid'
 import * as z from 'zod'
 import type { ProblemCode } from '../../contract/problems.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
@@ -20,7 +20,7 @@ import { cancellation } from '../http/cancellation.ts'
 import { listsTag } from '../http/entity-tag.ts'
 import { answerJson } from '../http/json.ts'
 import type { ServiceContext } from '../http/lean-koa.ts'
-import { documented, integer, parameters } from '../http/parameters.ts'
+import { documented, idPath, integer, listedId, parameters, pathId } from '../http/parameters.ts'
 import { rawHeader } from '../http/raw-header.ts'
 import type { Route } from './route.ts'
 
@@ -39,10 +39,9 @@ const quantity = z.int(quantityRange).min(0, quantityRange).max(2_147_483_647, q
 const itemBody = z.strictObject({ name, note: note.default(''), quantity: quantity.default(0) })
 
 const uuid = 'a UUID, as in an item\'s "id"'
-const uuidSchema = { type: 'string', format: 'uuid' }
 const pageQuery = z.strictObject({
   limit: integer(1, 500, 20),
-  before: z.string(uuid).refine(isUuid, uuid).default(newest).register(documented, { schema: uuidSchema }),
+  before: listedId(uuid, newest),
 })
 
 /**
@@ -76,7 +75,7 @@ export const items: Route = (api, { config, database, cache }) => {
   })
 
   api.get('/items/:id', reading, async (ctx) => {
-    const id = itemId(ctx)
+    const id = pathId(ctx, uuid)
     const db = requireDatabase(database)
     const load = async (cancel: Cancellation): Promise<Item | undefined> => (await db.run(readItem, [id], cancel))[0]
     const found = await cache.item(id, load, cancellation(ctx))
@@ -88,7 +87,7 @@ export const items: Route = (api, { config, database, cache }) => {
   })
 
   api.put('/items/:id', change, async (ctx) => {
-    const id = itemId(ctx)
+    const id = pathId(ctx, uuid)
     const version = requiredVersion(ctx)
     const { name, note, quantity } = (await readJson(ctx, itemBody, maxBodyBytes)).data
     const db = requireDatabase(database)
@@ -99,7 +98,7 @@ export const items: Route = (api, { config, database, cache }) => {
   })
 
   api.delete('/items/:id', deletion, async (ctx) => {
-    const id = itemId(ctx)
+    const id = pathId(ctx, uuid)
     const version = requiredVersion(ctx)
     const db = requireDatabase(database)
     const [deleted] = await changing(ctx, cache, id, () => db.change(deleteItem, [id, version], cancellation(ctx)))
@@ -138,12 +137,6 @@ const answerCreated = (ctx: ServiceContext, answer: string, headers: readonly st
 }
 
 /** In the form in which the database gives it: an item has one name in the cache. */
-const itemId = (ctx: ServiceContext): string => {
-  const id = ctx.params['id']
-  if (!isUuid(id)) throw new InputError([{ field: 'id', value: id, accepted: uuid }])
-  return id!.toLowerCase()
-}
-
 const keyShape = /^[\x21-\x7e]{1,255}$/
 
 const idempotencyKey = async (ctx: ServiceContext, body: string): Promise<IdempotentRequest | undefined> => {
@@ -204,17 +197,16 @@ const cached =
   'RFC 9211: `plimsoll; hit` with the seconds that it stays fresh, negative while it is renewed; `fwd=miss`, with ' +
   '`collapsed` where another request had asked already; `fwd=bypass` while nothing is kept.'
 
-const itemPath = z.strictObject({ id: z.string().register(documented, { schema: uuidSchema }) })
-
 const textOf = (description: string, pattern?: string): z.ZodType => {
   const schema = { type: 'string', ...(pattern !== undefined && { pattern }) }
   return z.string().optional().describe(description).register(documented, { schema })
 }
 
-const ifMatch = z.strictObject({
-  'If-Match': textOf('The version that is meant, as its `ETag`, or `*` for any. Needed.', '^("\\d{1,9}"|\\*)$'),
-})
-const ifNoneMatch = z.strictObject({ 'If-None-Match': textOf('Versions that the client has.') })
+const ifMatch = () =>
+  z.strictObject({
+    'If-Match': textOf('The version that is meant, as its `ETag`, or `*` for any. Needed.', '^("\\d{1,9}"|\\*)$'),
+  })
+const ifNoneMatch = () => z.strictObject({ 'If-None-Match': textOf('Versions that the client has.') })
 
 const listing: Operation = {
   summary: 'List items, newest first',
@@ -235,9 +227,10 @@ const creation: Operation = {
   description:
     'With an `Idempotency-Key` it is created once, however often the request is repeated within 24 hours: every ' +
     'repetition is given the first answer.',
-  headers: z.strictObject({
-    'Idempotency-Key': textOf('Chosen by the client, one for each item that it wants.', '^[\\x21-\\x7e]{1,255}$'),
-  }),
+  headers: () =>
+    z.strictObject({
+      'Idempotency-Key': textOf('Chosen by the client, one for each item that it wants.', '^[\\x21-\\x7e]{1,255}$'),
+    }),
   body: itemInput,
   answers: {
     201: {
@@ -258,7 +251,7 @@ const reading: Operation = {
   description:
     'From memory for `CACHE_TTL_MS`. A change by this replica is seen at once, one by another as soon as it is told, ' +
     'within milliseconds.',
-  path: itemPath,
+  path: idPath,
   headers: ifNoneMatch,
   answers: {
     200: { description: 'The item.', content: itemContent, headers: { ETag: etag, 'Cache-Status': cached } },
@@ -270,7 +263,7 @@ const reading: Operation = {
 const change: Operation = {
   summary: 'Replace an item',
   description: 'Only the version that the client has seen: of several changes at once, one is made.',
-  path: itemPath,
+  path: idPath,
   headers: ifMatch,
   body: itemInput,
   answers: { 200: { description: 'The item as it is now.', content: itemContent, headers: { ETag: etag } } },
@@ -279,7 +272,7 @@ const change: Operation = {
 
 const deletion: Operation = {
   summary: 'Delete an item',
-  path: itemPath,
+  path: idPath,
   headers: ifMatch,
   answers: { 204: { description: 'It is gone.' } },
   problems: [...databaseProblems, 'not-found', 'precondition-failed', 'precondition-required'],

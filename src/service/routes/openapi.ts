@@ -109,7 +109,8 @@ const describedFile: Operation = {
   summary: 'A part of the page',
   tag: 'documentation',
   instant: true,
-  path: z.strictObject({ file: z.string().register(documented, { schema: { type: 'string', enum: fileNames } }) }),
+  path: () =>
+    z.strictObject({ file: z.string().register(documented, { schema: { type: 'string', enum: fileNames } }) }),
   answers: {
     200: {
       description: 'The file.',

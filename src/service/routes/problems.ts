@@ -38,7 +38,7 @@ const list: Operation = {
 const one: Operation = {
   summary: 'What the type of a problem stands for',
   instant: true,
-  path: z.strictObject({ code: z.string().register(documented, { schema: { type: 'string', enum: codes } }) }),
+  path: () => z.strictObject({ code: z.string().register(documented, { schema: { type: 'string', enum: codes } }) }),
   answers: json('One kind.', problemKind),
   problems: ['not-found'],
 }

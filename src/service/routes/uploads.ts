@@ -1,4 +1,3 @@
-import { validate as isUuid } from 'uuid'
 import * as z from 'zod'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError } from '../../kit/errors.ts'
@@ -7,7 +6,7 @@ import { cancellation, unhurriedCancellation } from '../http/cancellation.ts'
 import { listsTag } from '../http/entity-tag.ts'
 import { answerJson } from '../http/json.ts'
 import type { ServiceContext } from '../http/lean-koa.ts'
-import { integer, parameters } from '../http/parameters.ts'
+import { idPath, integer, listedId, parameters, pathId } from '../http/parameters.ts'
 import { HttpFailure } from '../http/problem.ts'
 import { streamOut } from '../http/stream-out.ts'
 import { byteRange, type ByteRange } from '../uploads/byte-range.ts'
@@ -17,9 +16,7 @@ import type { Incoming } from '../uploads/uploads.ts'
 import type { Route } from './route.ts'
 
 const uuid = 'a UUID, as in an upload\'s "id"'
-const id = z.string(uuid).refine(isUuid, uuid).describe(uuid)
-const path = z.object({ id })
-const pageQuery = z.strictObject({ limit: integer(1, 100, 20), before: id.default(latestId) })
+const pageQuery = z.strictObject({ limit: integer(1, 100, 20), before: listedId(uuid, latestId) })
 
 /**
  * `/uploads`: content of any size that streams through, to a directory or to S3. It is never changed, so its `ETag` is
@@ -36,13 +33,13 @@ export const uploads: Route = (api, { config, clock, uploads }) => {
 
   api.get('/uploads', list, async (ctx) => {
     const { limit, before } = parameters(ctx, pageQuery)
-    const page = await uploads.list(before.toLowerCase(), limit, cancellation(ctx))
+    const page = await uploads.list(before, limit, cancellation(ctx))
     const next = `</uploads?limit=${limit}&before=${page.next}>; rel="next"`
     answerJson(ctx, { uploads: page.uploads }, { headers: page.next === undefined ? [] : ['Link', next] })
   })
 
   api.get('/uploads/:id', read, async (ctx) => {
-    const id = uploadId(ctx)
+    const id = pathId(ctx, uuid)
     const upload = await uploads.find(id, cancellation(ctx))
     if (upload === undefined) throw notFound()
     const range = await answerHead(ctx, upload)
@@ -55,7 +52,7 @@ export const uploads: Route = (api, { config, clock, uploads }) => {
   })
 
   api.delete('/uploads/:id', remove, async (ctx) => {
-    if (!(await uploads.remove(uploadId(ctx), cancellation(ctx)))) throw notFound()
+    if (!(await uploads.remove(pathId(ctx, uuid), cancellation(ctx)))) throw notFound()
     ctx.status = 204
   })
 }
@@ -168,12 +165,6 @@ const contentHeaders = async ({ name, type, sha256 }: Upload): Promise<Record<st
 
 const tagOf = ({ sha256 }: Pick<Upload, 'sha256'>): string => `"${sha256}"`
 
-const uploadId = (ctx: ServiceContext): string => {
-  const id = ctx.params['id']
-  if (!isUuid(id)) throw new InputError([{ field: 'id', value: id, accepted: uuid }])
-  return id!.toLowerCase()
-}
-
 const notFound = (): Failure<ProblemCode> => new Failure('not-found', { detail: 'no upload has this id' })
 
 const uploadSchema = (): z.ZodObject =>
@@ -201,13 +192,17 @@ const create: Operation = {
     'Streams the body to the storage, which sets the pace. The body is the content itself, of any media type, or a form ' +
     'with one file: one request makes one upload, and several files are sent side by side. An upload that does not come ' +
     'to its end leaves nothing. There is no time limit but the one on silence.',
-  headers: z.object({
-    'content-disposition': z.string().optional().describe('`attachment; filename="NAME"`: what the content is called.'),
-    'content-digest': z
-      .string()
-      .optional()
-      .describe('`sha-256=:BASE64:` (RFC 9530): anything else is refused. So for `repr-digest`.'),
-  }),
+  headers: () =>
+    z.object({
+      'content-disposition': z
+        .string()
+        .optional()
+        .describe('`attachment; filename="NAME"`: what the content is called.'),
+      'content-digest': z
+        .string()
+        .optional()
+        .describe('`sha-256=:BASE64:` (RFC 9530): anything else is refused. So for `repr-digest`.'),
+    }),
   body: { '*/*': 'bytes', 'multipart/form-data': () => z.strictObject({ file: z.file() }) },
   answers: { 201: created },
   problems: [
@@ -245,12 +240,13 @@ const whole: Answer = {
 
 const read: Operation = {
   summary: 'Download an upload, or a range of it',
-  path,
-  headers: z.object({
-    range: z.string().optional().describe('One range, such as `bytes=0-999`; several are answered with all of it.'),
-    'if-range': z.string().optional().describe('The ETag that the range is meant for.'),
-    'if-none-match': z.string().optional().describe('ETags that the client has.'),
-  }),
+  path: idPath,
+  headers: () =>
+    z.object({
+      range: z.string().optional().describe('One range, such as `bytes=0-999`; several are answered with all of it.'),
+      'if-range': z.string().optional().describe('The ETag that the range is meant for.'),
+      'if-none-match': z.string().optional().describe('ETags that the client has.'),
+    }),
   answers: {
     200: whole,
     206: {
@@ -265,7 +261,7 @@ const read: Operation = {
 
 const remove: Operation = {
   summary: 'Delete an upload',
-  path,
+  path: idPath,
   answers: { 204: { description: 'It is gone. A download that has begun may end.' } },
   problems: ['invalid-request', 'not-found', 'storage-unavailable'],
 }
