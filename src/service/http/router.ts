@@ -66,8 +66,8 @@ const allowedMethods = (router: ServiceRouter, ctx: ServiceContext): string[] =>
   return methods.length === 0 ? [] : [...new Set([...methods, 'OPTIONS'])].sort()
 }
 
-/** Made only of characters that stand for themselves, both in a template and in a request target. */
-const plainPath = /^\/[\w.~/-]*$/
+/** Made only of characters that stand for themselves, both in a template and in a request target; no part is empty. */
+const plainPath = /^\/(?!.*\/\/)[\w.~/-]*$/
 
 const staticRoutes = ({ stack }: ServiceRouter): ReadonlyMap<string, StaticRoute> => {
   const plain = stack.filter(isPlain)
