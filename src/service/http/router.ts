@@ -67,7 +67,7 @@ const allowedMethods = (router: ServiceRouter, ctx: ServiceContext): string[] =>
 }
 
 /** Made only of characters that stand for themselves, both in a template and in a request target; no part is empty. */
-const plainPath = /^\/(?!.*\/\/)[\w.~/-]*$/
+const plainPath = /^(?!.*\/\/)\/[\w.~/-]*$/
 
 const staticRoutes = ({ stack }: ServiceRouter): ReadonlyMap<string, StaticRoute> => {
   const plain = stack.filter(isPlain)
