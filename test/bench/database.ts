@@ -1,19 +1,10 @@
 /** The database that every server of the bench shares: made anew each time, so that all begin with the same pages. */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { Client } from 'pg'
+import type { Client } from 'pg'
+import { withClient } from '../support/client.ts'
 
 const execute = promisify(execFile)
-
-export const withClient = async <Result>(url: string, use: (client: Client) => Promise<Result>): Promise<Result> => {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return await use(client)
-  } finally {
-    await client.end()
-  }
-}
 
 const databaseName = 'plimsoll_bench'
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { z } from 'zod'
-import { withClient } from './database.ts'
+import { withClient } from '../support/client.ts'
 import type { Row } from './rows.ts'
 import type { Spawned } from './servers.ts'
 

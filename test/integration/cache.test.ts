@@ -3,6 +3,7 @@ import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { migrate } from '../../src/service/db/migrate.ts'
+import { sqlOn } from '../support/client.ts'
 import { openLink } from '../support/link.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { startTestService, type TestService } from '../support/service.ts'
@@ -62,15 +63,7 @@ const change = async ({ url }: TestService, method: 'PUT' | 'DELETE', id: string
 
 const put = (replica: TestService, id: string, name: string): Promise<void> => change(replica, 'PUT', id, name)
 
-const beside = async (sql: string, values: unknown[] = []): Promise<pg.QueryResult> => {
-  const client = new pg.Client({ connectionString: databaseUrl })
-  await client.connect()
-  try {
-    return await client.query(sql, values)
-  } finally {
-    await client.end()
-  }
-}
+const sql = sqlOn(databaseUrl)
 
 /** Counts how often a named statement is executed: its name stands in the Bind message, behind the portal's empty one. */
 const openCountingLink = async (t: TestContext) => {
@@ -108,7 +101,7 @@ test('an item that is not there is read from the database each time, and found w
   const replica = await startReplica(t)
   const id = '01900000-0000-7000-8000-00000000cafe'
   for (let i = 0; i < 3; i++) assert.equal((await read(replica, id)).status, 404)
-  await beside('insert into items (id, name) values ($1, $2)', [id, 'late'])
+  await sql('insert into items (id, name) values ($1, $2)', [id, 'late'])
   assert.equal((await read(replica, id)).name, 'late')
 })
 
@@ -145,7 +138,7 @@ test('a change that nobody tells of is seen when TTL and stale time are over', l
   const replica = await startReplica(t, { CACHE_TTL_MS: '300', CACHE_STALE_MS: '300' })
   const { id } = await create(replica, 'before')
   await read(replica, id)
-  await beside('update items set name = $2 where id = $1', [id, 'after'])
+  await sql('update items set name = $2 where id = $1', [id, 'after'])
   assert.equal((await read(replica, id)).name, 'before')
   await sleep(400)
   const stale = await read(replica, id)
@@ -166,7 +159,7 @@ test(
     const late = await fetch(`${replica.url}/items/${id}`, { headers: { 'Request-Timeout-Ms': '100' } })
     assert.equal(late.status, 504)
     const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
-    await until('nobody waits for the lock', async () => (await beside(waiting)).rowCount === 0, 1_000)
+    await until('nobody waits for the lock', async () => (await sql(waiting)).length === 0, 1_000)
     await client.end()
     assert.equal((await read(replica, id)).name, 'locked')
   },
@@ -235,10 +228,10 @@ test('while NOTIFY is not heard nothing is kept, and no read is stale; then it i
   const { id } = await create(a, '0')
   await read(b, id)
   assert.ok(isHit((await read(b, id)).cacheStatus))
-  const { rowCount } = await beside(
+  const { length } = await sql(
     `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'plimsoll b cache'`,
   )
-  assert.equal(rowCount, 1)
+  assert.equal(length, 1)
   await until('bypassed', async () => (await read(b, id)).cacheStatus === 'plimsoll; fwd=bypass', 1_000)
   for (let i = 1; i <= 5; i++) {
     await put(a, id, `${i}`)

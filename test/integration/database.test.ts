@@ -11,6 +11,7 @@ import { Failure } from '../../src/kit/errors.ts'
 import { Database, type DatabaseOptions } from '../../src/service/db/database.ts'
 import { sleep } from '../../src/service/db/queries/sleep.ts'
 import { statement } from '../../src/service/db/statement.ts'
+import { sqlOn } from '../support/client.ts'
 import { freshDatabase, makeTestFolder } from '../support/postgres.ts'
 import { hasProgram, requirement } from '../support/requirement.ts'
 import { startTestService } from '../support/service.ts'
@@ -44,21 +45,12 @@ const open = async (
   return { database, told }
 }
 
-/** Runs SQL on a connection of its own, beside what is tested. */
-const beside = async <Row extends pg.QueryResultRow>(sql: string, values: unknown[] = []): Promise<Row[]> => {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  try {
-    return (await client.query<Row>(sql, values)).rows
-  } finally {
-    await client.end()
-  }
-}
+const sql = sqlOn(url)
 
 // Before the first test: once all tests known so far have ended, the server is stopped.
-await beside('create table locks as select generate_series(1, 100) as id, 0 as held')
+await sql('create table locks as select generate_series(1, 100) as id, 0 as held')
 
-const kill = (processId: number): Promise<unknown> => beside('select pg_terminate_backend($1)', [processId])
+const kill = (processId: number): Promise<unknown> => sql('select pg_terminate_backend($1)', [processId])
 
 const text = ([value]: readonly string[]): string => value!
 const echo = statement<string, [value: string]>('echo', 'select $1::text', text)
@@ -156,7 +148,7 @@ test('a statement that cannot be prepared says so to all its callers, and works 
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => database.run(later, [])))
     for (const outcome of outcomes) assert.ok(outcome.status === 'rejected' && failsWithState('42P01')(outcome.reason))
   }
-  await beside('create table made_later ()')
+  await sql('create table made_later ()')
   assert.deepEqual(await Promise.all([1, 2, 3].map(() => database.run(later, []))), [[0], [0], [0]])
 })
 
@@ -186,10 +178,10 @@ test('prepared statements that the server has dropped are prepared again, and no
 
 test('a table that is altered under a prepared statement costs no request its answer', limits, async (t) => {
   const { database } = await open(t)
-  await beside('create table shapes as select 1 as a')
+  await sql('create table shapes as select 1 as a')
   const shapes = statement<number, []>('shapes', 'select * from shapes', (fields) => fields.length)
   assert.deepEqual(await database.run(shapes, []), [1])
-  await beside('alter table shapes add column b integer')
+  await sql('alter table shapes add column b integer')
   assert.deepEqual(
     await Promise.all(Array.from({ length: 20 }, () => database.run(shapes, []))),
     Array.from({ length: 20 }, () => [2]),
@@ -198,11 +190,11 @@ test('a table that is altered under a prepared statement costs no request its an
 
 test('inside a transaction an altered table fails that transaction only', limits, async (t) => {
   const { database } = await open(t, { poolSize: 1 })
-  await beside('create table forms as select 1 as a')
+  await sql('create table forms as select 1 as a')
   const forms = statement<number, []>('forms', 'select * from forms', (fields) => fields.length)
   const read = (): Promise<number[]> => database.transaction((session) => session.run(forms, []))
   assert.deepEqual(await read(), [1])
-  await beside('alter table forms add column b integer')
+  await sql('alter table forms add column b integer')
   await assert.rejects(read(), failsWithState('0A000'))
   assert.deepEqual(await read(), [2])
 })
@@ -277,9 +269,9 @@ const lock = async (t: TestContext, id: number): Promise<() => Promise<void>> =>
 
 /** Statements of this file's other connections that the server is at. */
 const waiters = async (): Promise<string[]> => {
-  const sql = `select query from pg_stat_activity where state = 'active' and datname = current_database()
+  const active = `select query from pg_stat_activity where state = 'active' and datname = current_database()
     and backend_type = 'client backend' and pid <> pg_backend_pid()`
-  return (await beside<{ query: string }>(sql)).map(({ query }) => query)
+  return (await sql<{ query: string }>(active)).map(({ query }) => query)
 }
 
 const isQuiet = async (): Promise<boolean> => (await waiters()).length === 0
@@ -345,10 +337,10 @@ const enableTls = async (): Promise<void> => {
   // The server reads a key only from a file that is its own; so it writes it, in its data directory.
   for (const file of [key, certificate]) {
     const content = (await readFile(file)).toString('base64')
-    await beside(`copy (select '${content}') to program 'umask 077; base64 -d > ${file.slice(folder.length + 1)}'`)
+    await sql(`copy (select '${content}') to program 'umask 077; base64 -d > ${file.slice(folder.length + 1)}'`)
   }
-  await beside('alter system set ssl = on')
-  await beside('select pg_reload_conf()')
+  await sql('alter system set ssl = on')
+  await sql('select pg_reload_conf()')
 }
 
 const withTls = { ...limits, skip: requirement('openssl', hasProgram('openssl')) }
@@ -386,7 +378,7 @@ test('a change says whether it was done: cancelled where it was not, its rows wh
   await assert.rejects(change, gone)
   assert.ok(await isQuiet())
   await release()
-  assert.deepEqual(await beside('select held from locks where id = 4'), [{ held: 0 }])
+  assert.deepEqual(await sql('select held from locks where id = 4'), [{ held: 0 }])
   const late = new AbortController()
   const done = database.change(echo, ['done'], late.signal)
   // Nobody is behind it and it ends by itself, sooner than a cancel is asked for.
@@ -398,7 +390,7 @@ test('a statement whose client has gone before is not sent', limits, async (t) =
   const { database } = await open(t)
   await assert.rejects(database.run(touch, [4], AbortSignal.abort(gone)), gone)
   await database.run(echo, ['after'])
-  assert.deepEqual(await beside('select held from locks where id = 4'), [{ held: 0 }])
+  assert.deepEqual(await sql('select held from locks where id = 4'), [{ held: 0 }])
 })
 
 test('whatever cancels are on their way, a statement that is wanted has its effect once', limits, async (t) => {
@@ -420,7 +412,7 @@ test('whatever cancels are on their way, a statement that is wanted has its effe
   }
   await Promise.all(work)
   assert.ok(abandoned > 30, `${abandoned} of 300 abandoned`)
-  assert.deepEqual(await beside('select sum(held)::integer as held from locks where id >= 10'), [{ held: 300 }])
+  assert.deepEqual(await sql('select sum(held)::integer as held from locks where id >= 10'), [{ held: 300 }])
   await until('quiet', isQuiet)
 })
 
@@ -537,13 +529,13 @@ test('a killed backend does not return to the pool, lent or idle, and does not e
 
 /** The server processes that run `pg_sleep`. */
 const running = async (): Promise<number[]> => {
-  const sql = `select pid from pg_stat_activity where state = 'active' and query like '%pg_sleep%' and pid <> pg_backend_pid()`
-  return (await beside<{ pid: number }>(sql)).map(({ pid }) => pid)
+  const active = `select pid from pg_stat_activity where state = 'active' and query like '%pg_sleep%' and pid <> pg_backend_pid()`
+  return (await sql<{ pid: number }>(active)).map(({ pid }) => pid)
 }
 
 test('a transaction that returns has its effects, one that throws has none', limits, async (t) => {
   const { database } = await open(t, { poolSize: 1 })
-  await beside('create table notes (note text)')
+  await sql('create table notes (note text)')
   const write = statement<void, [note: string]>('write', 'insert into notes values ($1)', () => {})
   await database.transaction((session) => session.run(write, ['kept']))
   const fault = new Error('after the write')
@@ -552,7 +544,7 @@ test('a transaction that returns has its effects, one that throws has none', lim
     throw fault
   })
   await assert.rejects(failing, fault)
-  assert.deepEqual(await beside('select note from notes'), [{ note: 'kept' }])
+  assert.deepEqual(await sql('select note from notes'), [{ note: 'kept' }])
 })
 
 test(
@@ -560,7 +552,7 @@ test(
   limits,
   async (t) => {
     const { database } = await open(t, { poolSize: 1 })
-    await beside('create table marks (mark text)')
+    await sql('create table marks (mark text)')
     const write = statement<void, [mark: string]>('mark', 'insert into marks values ($1)', () => {})
     const doomed = database.transaction(async (session) => {
       await session.run(write, ['lost'])
@@ -569,9 +561,9 @@ test(
       await session.run(write, ['too late'])
     })
     await assert.rejects(doomed, failsWith('database-unavailable'))
-    assert.deepEqual(await beside('select * from marks'), [])
+    assert.deepEqual(await sql('select * from marks'), [])
     await database.transaction((session) => session.run(write, ['kept']))
-    assert.deepEqual(await beside('select * from marks'), [{ mark: 'kept' }])
+    assert.deepEqual(await sql('select * from marks'), [{ mark: 'kept' }])
   },
 )
 
@@ -622,7 +614,7 @@ test('a transaction whose client goes is rolled back, and its connection serves 
   assert.ok((await timeOf(() => assert.rejects(stuck, gone))) < 500)
   assert.ok(await isQuiet())
   assert.equal(await pooledPid(database), before)
-  assert.deepEqual(await beside('select held from locks where id = 5 for update nowait'), [{ held: 0 }])
+  assert.deepEqual(await sql('select held from locks where id = 5 for update nowait'), [{ held: 0 }])
 })
 
 test(
@@ -666,7 +658,7 @@ test(
     }, client.signal)
     await assert.rejects(outcome, gone)
     assert.equal(await pooledPid(database), before)
-    assert.deepEqual(await beside('select sum(held)::integer as held from locks where id in (7, 8)'), [{ held: 0 }])
+    assert.deepEqual(await sql('select sum(held)::integer as held from locks where id in (7, 8)'), [{ held: 0 }])
   },
 )
 
@@ -679,7 +671,7 @@ test('a transaction cannot succeed after one of its statements has failed', limi
     return 'done'
   })
   await assert.rejects(swallowing, /ROLLBACK/)
-  assert.deepEqual(await beside('select held from locks where id = 9'), [{ held: 0 }])
+  assert.deepEqual(await sql('select held from locks where id = 9'), [{ held: 0 }])
   assert.equal(await pooledPid(database), before)
 })
 

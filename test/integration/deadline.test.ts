@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { migrate } from '../../src/service/db/migrate.ts'
+import { withClient } from '../support/client.ts'
 import { dial, request, requestBytes, type RawRequest } from '../support/http.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { startTestService, type TestService } from '../support/service.ts'
@@ -39,17 +39,6 @@ before(async () => {
 
 after(() => service[Symbol.asyncDispose]())
 
-/** Lends a connection beside those of the service. */
-const beside = async <Result>(use: (client: pg.Client) => Promise<Result>): Promise<Result> => {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  try {
-    return await use(client)
-  } finally {
-    await client.end()
-  }
-}
-
 const ask = (target: string, options?: RawRequest) => request(service.port, target, options)
 
 const json = { 'Content-Type': 'application/json' }
@@ -65,7 +54,7 @@ const createItem = async (): Promise<string> => {
 const statementsAtWork = async (): Promise<number> => {
   const sql = `select count(*)::integer as n from pg_stat_activity
     where datname = current_database() and application_name like 'plimsoll%' and state <> 'idle'`
-  const { rows } = await beside((client) => client.query<{ n: number }>(sql))
+  const { rows } = await withClient(url, (client) => client.query<{ n: number }>(sql))
   return rows[0]!.n
 }
 
@@ -142,7 +131,7 @@ const cases: readonly Case[] = [
 /** Holds a lock, if any, while `use` runs and until it has ended. */
 const whileLocked = async (lock: string | undefined, use: () => Promise<void>): Promise<void> => {
   if (lock === undefined) return use()
-  await beside(async (holder) => {
+  await withClient(url, async (holder) => {
     await holder.query('begin')
     await holder.query(lock)
     await use()

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { Failure } from '../../src/kit/errors.ts'
 import { Listener } from '../../src/service/db/listener.ts'
+import { sqlOn } from '../support/client.ts'
 import { openLink } from '../support/link.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { until } from '../support/until.ts'
@@ -31,18 +31,10 @@ const open = (t: TestContext, { url = databaseUrl, name = t.name.slice(0, 40) } 
 
 const isUp = ({ events }: Open): Promise<boolean> => until('up', () => events.at(-1) === 'up')
 
-const beside = async (sql: string, values: unknown[] = []): Promise<pg.QueryResult> => {
-  const client = new pg.Client({ connectionString: databaseUrl })
-  await client.connect()
-  try {
-    return await client.query(sql, values)
-  } finally {
-    await client.end()
-  }
-}
+const sql = sqlOn(databaseUrl)
 
 const kill = (name: string): Promise<unknown> =>
-  beside('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1', [name])
+  sql('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1', [name])
 
 const isUnavailable = (error: unknown): boolean => error instanceof Failure && error.code === 'database-unavailable'
 
@@ -110,7 +102,7 @@ test('ending closes the connection, also while it is being made', limits, async 
   const early = open(t, { name: 'ending' })
   await early.listener.end()
   const left = async (): Promise<number> =>
-    (await beside(`select 1 from pg_stat_activity where application_name = 'ending'`)).rowCount ?? 0
+    (await sql(`select 1 from pg_stat_activity where application_name = 'ending'`)).length
   await until('no connection', async () => (await left()) === 0)
   assert.deepEqual(early.events, [])
   assert.deepEqual(up.events, ['up'])

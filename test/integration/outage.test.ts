@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import pino from 'pino'
 import { parseConfig } from '../../src/service/config.ts'
 import { migrate } from '../../src/service/db/migrate.ts'
 import { closeNow, startAdmin, startService } from '../../src/service/server.ts'
+import { type Link, openLink } from '../support/link.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { testBuild } from '../support/service.ts'
 import { until } from '../support/until.ts'
@@ -15,53 +15,11 @@ const direct = new URL(await freshDatabase())
 await migrate(direct.href)
 const limits = { timeout: 20_000 }
 
-/** The way to the database, which can be taken away in the two manners that networks and servers have. */
-type Link = {
-  readonly url: string
-  /** Resets every connection and refuses new ones, as a server does that has ended. */
-  readonly refuse: () => Promise<void>
-  readonly accept: () => Promise<void>
-  /** Lets nothing through any more, without a word to either side, as a network does that has lost its way. */
-  readonly freeze: () => void
-  /** What was sent meanwhile arrives. */
-  readonly thaw: () => void
-}
-
-const openLink = async (t: TestContext): Promise<Link> => {
-  const sockets = new Set<Socket>()
-  let frozen = false
-  const forward = (from: Socket, to: Socket): void => {
-    sockets.add(from)
-    from.on('data', (bytes) => to.write(bytes))
-    if (frozen) from.pause()
-    from.on('error', () => {})
-    from.on('close', () => {
-      sockets.delete(from)
-      to.destroy()
-    })
-  }
-  const server = createServer((near) => {
-    const far = connect(Number(direct.port), direct.hostname)
-    forward(near, far)
-    forward(far, near)
-  })
-  const listen = async (port: number): Promise<void> => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
-  await listen(0)
-  const { port } = server.address() as AddressInfo
-  const refuse = async (): Promise<void> => {
-    const closed = once(server, 'close')
-    server.close()
-    for (const socket of sockets) socket.resetAndDestroy()
-    await closed
-  }
-  const freeze = (on: boolean): void => {
-    frozen = on
-    for (const socket of sockets) socket[on ? 'pause' : 'resume']()
-  }
-  t.after(() => (server.listening ? refuse() : undefined))
-  const url = new URL(direct)
-  url.port = String(port)
-  return { url: url.href, refuse, accept: () => listen(port), freeze: () => freeze(true), thaw: () => freeze(false) }
+/** A way to the database, which is gone with the test. */
+const linkFor = async (t: TestContext): Promise<Link> => {
+  const link = await openLink(direct.href)
+  t.after(() => link[Symbol.asyncDispose]())
+  return link
 }
 
 type Answer = {
@@ -149,7 +107,7 @@ test(
   'started without its database a service is alive, not ready and says why, and becomes ready by itself',
   limits,
   async (t) => {
-    const link = await openLink(t)
+    const link = await linkFor(t)
     await link.refuse()
     const { get, probe } = await start(t, link)
     const reason = await until('the reason', async () => {
@@ -182,7 +140,7 @@ test(
   'a database that refuses is answered for at once with 503, and used again within 1 s of its return',
   limits,
   async (t) => {
-    const link = await openLink(t)
+    const link = await linkFor(t)
     const { get, probe, logged } = await start(t, link)
     await assertBack(get)
 
@@ -207,7 +165,7 @@ test(
 )
 
 test('what is in flight when connections are reset fails with 503, and nothing else does', limits, async (t) => {
-  const link = await openLink(t)
+  const link = await linkFor(t)
   const { get } = await start(t, link)
   await assertBack(get)
   link.freeze()
@@ -221,7 +179,7 @@ test('what is in flight when connections are reset fails with 503, and nothing e
 })
 
 test('a database that falls silent is answered for within the statement timeout and 1 s', limits, async (t) => {
-  const link = await openLink(t)
+  const link = await linkFor(t)
   const { get } = await start(t, link)
   await assertBack(get)
 
@@ -243,7 +201,7 @@ test('a database that falls silent is answered for within the statement timeout 
 })
 
 test('a service that starts towards a silent database becomes ready when it speaks', limits, async (t) => {
-  const link = await openLink(t)
+  const link = await linkFor(t)
   link.freeze()
   const { probe } = await start(t, link)
   await wait(1_300)
@@ -256,7 +214,7 @@ test('a service that starts towards a silent database becomes ready when it spea
 })
 
 test('a short silence costs no answer', limits, async (t) => {
-  const link = await openLink(t)
+  const link = await linkFor(t)
   const { get } = await start(t, link)
   await assertBack(get)
   link.freeze()
@@ -272,7 +230,7 @@ test('a short silence costs no answer', limits, async (t) => {
 for (const asked of [[], ['/db', '/work/query?ms=1']]) {
   const law = 'a service drains in bounded time though its database has fallen silent'
   test(`${law}, with ${asked.length} requests in flight`, limits, async (t) => {
-    const link = await openLink(t)
+    const link = await linkFor(t)
     const { get, drain } = await start(t, link)
     await assertBack(get)
     link.freeze()

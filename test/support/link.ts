@@ -4,8 +4,12 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 /** A way to a server through this process: what clients send can be looked at, and the way can be taken away. */
 export type Link = AsyncDisposable & {
   readonly url: string
+  /** Resets every connection and refuses new ones, as a server does that has ended. */
+  readonly refuse: () => Promise<void>
+  readonly accept: () => Promise<void>
   /** Lets nothing through any more, without a word to either side, as a network does that has lost its way. */
   readonly freeze: () => void
+  /** What was sent meanwhile arrives. */
   readonly thaw: () => void
 }
 
@@ -32,19 +36,29 @@ export const openLink = async (url: string, onSent: (bytes: Buffer) => void = ()
     forward(near, far, onSent)
     forward(far, near, () => {})
   })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const listen = async (port: number): Promise<void> => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
+  await listen(0)
+  const { port } = server.address() as AddressInfo
+  const refuse = async (): Promise<void> => {
+    if (!server.listening) return
+    const closed = once(server, 'close')
+    server.close()
+    for (const socket of sockets) socket.resetAndDestroy()
+    await closed
+  }
   const freeze = (on: boolean): void => {
     frozen = on
     for (const socket of sockets) socket[on ? 'pause' : 'resume']()
   }
   const linked = new URL(url)
   linked.hostname = '127.0.0.1'
-  linked.port = String((server.address() as AddressInfo).port)
-  const close = async (): Promise<void> => {
-    const closed = once(server, 'close')
-    server.close()
-    for (const socket of sockets) socket.destroy()
-    await closed
+  linked.port = String(port)
+  return {
+    url: linked.href,
+    refuse,
+    accept: () => listen(port),
+    freeze: () => freeze(true),
+    thaw: () => freeze(false),
+    [Symbol.asyncDispose]: refuse,
   }
-  return { url: linked.href, freeze: () => freeze(true), thaw: () => freeze(false), [Symbol.asyncDispose]: close }
 }

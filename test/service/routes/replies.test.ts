@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { processClock } from '../../../src/kit/timers.ts'
-import { createApp } from '../../../src/service/app.ts'
 import { parseConfig } from '../../../src/service/config.ts'
-import { identify } from '../../../src/service/identity.ts'
-import type { RouteDeps } from '../../../src/service/routes/route.ts'
-import { createUploads } from '../../../src/service/uploads/uploads.ts'
-import { createUpstreams } from '../../../src/service/upstreams/upstreams.ts'
 import type { Threads } from '../../../src/service/work/threads/pool.ts'
-import { testCache } from '../../support/cache.ts'
+import { testApp } from '../../support/app.ts'
 import { listen, type Listening, type RawAnswer, request, type RawRequest } from '../../support/http.ts'
 import { testBuild } from '../../support/service.ts'
 
@@ -20,23 +14,8 @@ const threads = {
 
 const start = (replies: 'direct' | 'koa'): Promise<Listening> => {
   const config = parseConfig({ REPLIES: replies, INSTANCE: 'one', MAX_BODY_BYTES: '100' }, testBuild)
-  const deps: RouteDeps = {
-    config,
-    identity: identify(config, 1),
-    database: undefined,
-    cache: testCache(config),
-    threads,
-    uploads: createUploads(config.uploads, { clock: processClock }),
-    upstreams: createUpstreams(config.upstreams, {
-      clock: processClock,
-      random: () => 0,
-      deadlineHeader: config.deadline.header,
-      ownOrigin: () => '',
-    }),
-    clock: { now: () => 1_234.5, setTimeout, clearTimeout },
-    random: () => 0,
-  }
-  return listen(createApp(deps).callback())
+  const clock = { now: () => 1_234.5, setTimeout, clearTimeout }
+  return listen(testApp(config, { threads, clock }).callback())
 }
 
 let direct: Listening

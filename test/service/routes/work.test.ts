@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { processClock } from '../../../src/kit/timers.ts'
-import { createApp } from '../../../src/service/app.ts'
 import { parseConfig } from '../../../src/service/config.ts'
-import { identify } from '../../../src/service/identity.ts'
-import type { RouteDeps } from '../../../src/service/routes/route.ts'
-import { createUploads } from '../../../src/service/uploads/uploads.ts'
-import { createUpstreams } from '../../../src/service/upstreams/upstreams.ts'
 import { createThreads, type Threads } from '../../../src/service/work/threads/pool.ts'
 import { dial, listen, type RawAnswer, request, requestBytes } from '../../support/http.ts'
-import { testCache } from '../../support/cache.ts'
+import { testApp } from '../../support/app.ts'
 import { testBuild } from '../../support/service.ts'
 import { until } from '../../support/until.ts'
 
@@ -50,23 +44,7 @@ const start = async (t: TestContext, env: Readonly<Record<string, string>> = {})
   const config = parseConfig({ THREADS: '2', THREAD_QUEUE: '1', ...env }, testBuild)
   const clock = new CountedClock()
   const threads = createThreads(config.threads)
-  const deps: RouteDeps = {
-    config,
-    identity: identify(config, 1),
-    database: undefined,
-    cache: testCache(config),
-    threads,
-    uploads: createUploads(config.uploads, { clock: processClock }),
-    upstreams: createUpstreams(config.upstreams, {
-      clock: processClock,
-      random: () => 0,
-      deadlineHeader: config.deadline.header,
-      ownOrigin: () => '',
-    }),
-    clock,
-    random: () => 0,
-  }
-  const app = createApp(deps)
+  const app = testApp(config, { threads, clock })
   const errors: unknown[] = []
   app.on('error', (error: unknown) => errors.push(error))
   const at = await listen(app.callback())
