@@ -139,6 +139,7 @@ export const describeUp = ({ replicas, database, readyAfterMs }: Up, workingDir:
     `  npm run -s plimsoll -- load ${replicas.map(({ url }) => `${url}/json`).join(' ')} --rate 200 --for 10s`,
     `  curl '${first?.url}/work/gather?ms=2000,3000,1000'`,
     `  curl ${first?.url}/items`,
+    `  and in a browser ${first?.url}/docs: every route, to read and to try`,
     '',
     'Ctrl-C stops everything.',
     '',

@@ -130,6 +130,8 @@ class Gate implements Permit {
   }
 
   #learn(adaptive: AdaptiveLimit, ctx: ServiceContext): void {
+    // It went at its client's pace: a few slow uploads would look like a long wait of everybody.
+    if (ctx.requestedMs === Infinity) return
     const nowMs = this.#clock.now()
     adaptive.sample(nowMs, nowMs - ctx.permittedAtMs, ctx.requestedMs, this.#limiter.inFlight)
     this.#limiter.setLimit(adaptive.limit)

@@ -13,18 +13,20 @@ export type StallRate = { readonly everyMs: number; readonly forMs: number }
  */
 export const startStalls = ({ everyMs, forMs }: StallRate, clock: Clock, holdUp: (ms: number) => void): Stalls => {
   let count = 0
-  let dueMs = clock.now()
+  let dueMs = clock.now() + everyMs
   let timer: unknown
 
   const arm = (): void => {
-    // A stall that comes late, because others keep the loop busy too, is not made up for by two in a row.
-    dueMs = Math.max(dueMs + everyMs, clock.now())
     timer = clock.setTimeout(stall, dueMs - clock.now())
   }
 
   const stall = (): void => {
+    const beganMs = clock.now()
     count++
     holdUp(forMs)
+    dueMs += everyMs
+    // A stall that comes late, because others keep the loop busy too, is not made up for by two in a row.
+    if (dueMs <= clock.now()) dueMs = beganMs + everyMs
     arm()
   }
 

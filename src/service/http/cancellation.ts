@@ -31,10 +31,14 @@ export const cancellation = (ctx: ServiceContext): RequestCancellation => {
   return made
 }
 
-/** The same without the default deadline, for a body that may rightly take hours; the client's own deadline holds. */
+/**
+ * The same without the default deadline, for a body that may rightly take hours; the client's own deadline holds. It
+ * takes what its client takes, which says nothing of the load: see `requestedMs`.
+ */
 export const unhurriedCancellation = (ctx: ServiceContext): RequestCancellation => {
   const made = cancellation(ctx)
   made.unhurry()
+  ctx.requestedMs = Infinity
   return made
 }
 

@@ -35,7 +35,10 @@ type LeanFields = {
   permit: Permit | undefined
   /** When it was given the permit, in ms on the service's clock. */
   permittedAtMs: number
-  /** The time, in ms, that the client asked the work to take: no sign of a load that is too high. */
+  /**
+   * The time, in ms, that the client asked the work to take: no sign of a load that is too high. Infinity: the work goes
+   * at the client's own pace.
+   */
   requestedMs: number
   /** Path parameters of the matched route. */
   params: Readonly<Record<string, string>>

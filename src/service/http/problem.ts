@@ -137,9 +137,10 @@ const failureAnswer = (failure: Failure): Answer => {
   return { code, headers, ...(failure.detail !== undefined && { detail: failure.detail }) }
 }
 
-// The rest of a body that is not wanted would have to be read before the connection can serve another request.
+// The rest of a body that is not wanted would have to be read before the connection can serve another request; and
+// nobody limits how long the one behind an `Expect` that is not met may take.
 const closesConnection = (code: ProblemCode): Record<string, string> =>
-  code === 'body-too-large' ? { Connection: 'close' } : {}
+  code === 'body-too-large' || code === 'expectation-failed' ? { Connection: 'close' } : {}
 
 const codeOfStatus = (status: number): ProblemCode => {
   // An error of 400 that is not an InputError has no list of mistakes to show.

@@ -12,14 +12,17 @@ export type StreamOutOptions = {
 
 /**
  * Sends a stream, of which nobody else has the chunks, as fast as the client takes it; status and headers are those that
- * are set. Resolves when the last byte is out or the client has gone, with the error where it is the stream that has
- * failed. So the handler waits for it, and keeps its leave to work as long, unlike for a stream that is left to Koa.
+ * are set. Resolves when the last byte is out, the client has gone, or its deadline has answered it; with the error where
+ * it is the stream that has failed. So the handler waits for it, and keeps its leave to work as long, unlike for a stream
+ * that is left to Koa.
  */
 export const streamOut = (ctx: ServiceContext, content: Readable, options: StreamOutOptions): Promise<unknown> => {
   const { res } = ctx
   ctx.respond = false
   ctx.app.setStandardHeaders(ctx)
   const out = outlet(res)
+  // It was closed before anyone here could hear of it.
+  if (res.destroyed) out.destroy()
   const onClose = (): void => void out.destroy()
   res.once('close', onClose)
   const stopWatching = cutWhenIdle(ctx, options)
@@ -37,16 +40,19 @@ const outlet = (res: ServerResponse): Writable =>
   new Writable({
     highWaterMark: 1,
     write(chunk: Buffer, _encoding, done) {
+      if (res.writableEnded) return void this.destroy()
       res.write(chunk, (error) => {
         releaseMemory(chunk)
-        done(error)
+        // The client is the one that fails here, and never the stream.
+        if (error) this.destroy()
+        else done()
       })
     },
     final(done) {
       res.end(done)
     },
     destroy(error, done) {
-      if (!res.writableFinished) res.destroy()
+      if (!res.writableEnded) res.destroy()
       done(error)
     },
   })

@@ -27,7 +27,7 @@ export const httpTransport = (connectTimeoutMs: number): Transport => {
       const attempt = new HttpAttempt(landed)
       const request = { path: target.path, method: 'GET', headers: [...target.headers, ...headers] }
       poolOf(target.origin).dispatch(request, attempt)
-      return () => attempt.abort()
+      return (gone) => attempt.abort(gone)
     },
     close: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.destroy()))
@@ -38,11 +38,12 @@ export const httpTransport = (connectTimeoutMs: number): Transport => {
 const abandoned = new Error('nobody waits for it any more')
 
 /**
- * One GET. `#landed` is set until it has been called or the attempt is aborted; `#controller` from the moment when a
- * connection takes the request up, which may come after the abort when one has to be made first.
+ * One GET. `#landed` is set until it has been called or the attempt is aborted, `#gone` from then on; `#controller` from
+ * the moment when a connection takes the request up, which may come after the abort when one has to be made first.
  */
 class HttpAttempt implements Dispatcher.DispatchHandler {
   #landed: ((outcome: Outcome) => void) | undefined
+  #gone: (() => void) | undefined
   #controller: Dispatcher.DispatchController | undefined
   #status = 0
   #headers: Fields = {}
@@ -53,8 +54,9 @@ class HttpAttempt implements Dispatcher.DispatchHandler {
     this.#landed = landed
   }
 
-  abort(): void {
+  abort(gone: () => void): void {
     this.#landed = undefined
+    this.#gone = gone
     this.#controller?.abort(abandoned)
   }
 
@@ -81,6 +83,7 @@ class HttpAttempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_: unknown, error: Error): void {
+    this.#gone?.()
     this.#land({ kind: 'broken', code: nameOf(error) })
   }
 

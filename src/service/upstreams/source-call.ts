@@ -3,7 +3,7 @@ import { toMicrosecond } from '../../kit/units.ts'
 import { backoffMs } from './backoff.ts'
 import type { Breaker, Pass } from './breaker.ts'
 import type { RetryBudget } from './retry-budget.ts'
-import type { Outcome, Target, Transport } from './transport.ts'
+import type { Abort, Outcome, Target, Transport } from './transport.ts'
 import { type Ending, judge, type Verdict } from './verdict.ts'
 
 /** An upstream and what this process remembers of it. */
@@ -14,6 +14,7 @@ export type Upstream = {
   readonly budget: RetryBudget
   /** Attempts at one time, at most: one that hangs does not take all connections of the process. */
   readonly connections: number
+  /** Those that hold a connection, also one that is still being made for an attempt that was aborted. */
   underWay: number
   /** `attempts` = first ones + `retries` + `hedges`; a call that meets an open circuit has none. */
   readonly counts: { calls: number; attempts: number; retries: number; hedges: number }
@@ -47,7 +48,7 @@ export type CallResult = Ending & {
 
 export type SourceResult = CallResult & { readonly name: string }
 
-type Attempt = { readonly pass: Pass; abort: () => void }
+type Attempt = { readonly pass: Pass; abort: Abort }
 
 /**
  * One source's part of an aggregation: attempts until one brings an answer that counts, the time is over, or no further
@@ -203,9 +204,8 @@ export class SourceCall {
     clock.clearTimeout(this.#next as never)
     const attempts = [...this.#underWay]
     this.#underWay.clear()
-    this.#upstream.underWay -= attempts.length
     for (const { pass, abort } of attempts) {
-      abort()
+      abort(() => (this.#upstream.underWay -= 1))
       tell(pass)
     }
   }

@@ -23,13 +23,19 @@ export type Outcome =
   /** No connection, or one that ended before the answer did. `code` names no address. */
   | { readonly kind: 'broken'; readonly code: string }
 
+/**
+ * Ends an attempt that has not landed, and it will not. `gone` is called once, when it holds no connection any more: at
+ * once, save where a connection is still being made.
+ */
+export type Abort = (gone: () => void) => void
+
 /** How upstreams are reached; a port, so that tests need no network. */
 export type Transport = {
   /**
-   * Sends one GET with these headers (flat) and calls `landed` once with what came of it. The function returned aborts:
-   * the connection is closed, nothing is left running on either side, and `landed` is not called any more.
+   * Sends one GET with these headers (flat) and calls `landed` once with what came of it. To abort is to close the
+   * connection: nothing is left running on either side.
    */
-  get(target: Target, headers: readonly string[], landed: (outcome: Outcome) => void): () => void
+  get(target: Target, headers: readonly string[], landed: (outcome: Outcome) => void): Abort
   /** Closes all connections. */
   close(): Promise<void>
 }

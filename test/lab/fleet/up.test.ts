@@ -9,7 +9,7 @@ const replicas = [1, 2].map((n) => ({
   state: 'ready' as const,
 }))
 
-test('what runs is described with its URLs and three commands to try, without the password', () => {
+test('what runs is described with its URLs and what to try, without the password', () => {
   const database = {
     url: 'postgresql://plimsoll:secret@127.0.0.1:5433/plimsoll',
     dataDir: '/home/ann/.plimsoll/postgres',
@@ -26,6 +26,7 @@ Try next:
   npm run -s plimsoll -- load http://127.0.0.1:8080/json http://127.0.0.1:8081/json --rate 200 --for 10s
   curl 'http://127.0.0.1:8080/work/gather?ms=2000,3000,1000'
   curl http://127.0.0.1:8080/items
+  and in a browser http://127.0.0.1:8080/docs: every route, to read and to try
 
 Ctrl-C stops everything.
 `,
