@@ -127,7 +127,8 @@ type Parts = {
  * 1. not ready, and `Connection: close` on every answer, while it goes on listening for the drain delay: load balancers
  *    learn of a pod that goes only after some seconds;
  * 2. no new connections, idle ones closed, what is in flight finished, at most until the drain timeout;
- * 3. uploads that were cut, connections to upstreams, threads, then the database and Valkey: what requests use goes after the requests.
+ * 3. uploads that were cut, connections to upstreams, threads, the cache, then the database and Valkey: what requests use
+ *    goes after the requests.
  */
 const drain = async (parts: Parts): Promise<void> => {
   const { app, server, database, cache, valkey, threads, upstreams, uploads, state, faults, chores, deps } = parts

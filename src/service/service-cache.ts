@@ -35,8 +35,9 @@ export class ServiceCache implements AsyncDisposable {
   readonly #items: Cache<string, Item>
   readonly #worlds: Cache<number, World>
   readonly #deps: ServiceCacheDeps
-  /** Undefined until `open`, and where nothing is kept. */
+  /** Undefined until `open`, and without a database. */
   #coherence: Coherence | undefined
+  /** Undefined where replicas share none, and where nothing is kept. */
   #shared: SharedLevel<Item> | undefined
 
   constructor(deps: ServiceCacheDeps) {
@@ -50,13 +51,15 @@ export class ServiceCache implements AsyncDisposable {
   /** Starts to listen to the other replicas. Until then items are read from the database. */
   async open(): Promise<void> {
     const { config, clock, valkey } = this.#deps
-    if (config.database === undefined || config.cache.maxEntries === 0) return
+    if (config.database === undefined) return
     const sender = crypto.randomUUID()
-    if (valkey !== undefined) this.#shared = this.#share(valkey, sender)
+    const shared = valkey === undefined ? undefined : this.#share(valkey, sender)
+    // A replica that keeps nothing tells of its changes nevertheless: others may keep what it changes.
+    if (config.cache.maxEntries > 0) this.#shared = shared
     const listen = listenTo(config.database.url, `plimsoll ${config.instance} cache`)
     const bus = valkey === undefined ? new NotifyBus({ listen, sender }) : new ValkeyBus(valkey, sender)
     const onEvent = logged(this.#deps)
-    this.#coherence = new Coherence({ memory: this.#items, shared: this.#shared, bus, clock, onEvent })
+    this.#coherence = new Coherence({ memory: this.#items, shared, bus, clock, onEvent })
     await this.#coherence.open()
   }
 

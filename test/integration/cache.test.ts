@@ -200,6 +200,21 @@ for (const { way, skip, open } of ways) {
     await until('it is gone', async () => (await read(b, id)).status === 404, 1_000)
   })
 
+  test(
+    `by ${way}: a replica with CACHE_MAX_ENTRIES=0 tells the others of its changes`,
+    { ...limits, skip },
+    async (t) => {
+      const env = await open(t)
+      const [a, b] = await Promise.all([startReplica(t, env), startReplica(t, { ...env, CACHE_MAX_ENTRIES: '0' })])
+      const { id } = await create(a, 'before')
+      await read(a, id)
+      assert.ok(isHit((await read(a, id)).cacheStatus))
+      await put(b, id, 'after')
+      await until('the change is seen', async () => (await read(a, id)).name === 'after')
+      assert.equal((await read(b, id)).cacheStatus, 'plimsoll; fwd=bypass')
+    },
+  )
+
   test(`by ${way}: a read that follows a change on its replica is never stale`, { ...limits, skip }, async (t) => {
     const env = await open(t)
     const [a, b] = await Promise.all([startReplica(t, env), startReplica(t, env)])

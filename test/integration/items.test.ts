@@ -200,7 +200,7 @@ test(
 
     assertProblem(await put(undefined, 'lost'), 428, 'precondition-required')
     assertProblem(await put('"2"', 'lost'), 412, 'precondition-failed')
-    for (const match of ['1', '"x"', 'W/"1"', '"1", "2"', '"-1"', '"99999999999"']) {
+    for (const match of ['1', '"x"', 'W/"1"', '"1", "2"', '"-1"', '"01"', '"99999999999"']) {
       const { errors } = assertProblem(await put(match, 'lost'), 400, 'invalid-request')
       assert.deepEqual(
         errors?.map(({ field }) => field),

@@ -198,10 +198,26 @@ test('content over the limit is a 413, told before it is sent where it can be, a
   assert.equal(uploadOf(await post(Buffer.alloc(maxBytes))).size, maxBytes)
 })
 
+test('a condition on another content than there is, by If-Match, is a 412, and nothing is removed', async () => {
+  const { id, sha256 } = uploadOf(await post('content'))
+  for (const match of ['"other"', `W/"${sha256}"`, '']) {
+    for (const method of ['GET', 'HEAD', 'DELETE']) {
+      assert.equal((await get(`/uploads/${id}`, { 'If-Match': match }, method)).status, 412, `${method} ${match}`)
+    }
+  }
+  for (const match of ['*', `"other", "${sha256}"`]) {
+    assert.equal((await get(`/uploads/${id}`, { 'If-Match': match })).body.toString(), 'content')
+  }
+  assert.equal((await get(`/uploads/${id}`, { 'If-Match': `"${sha256}"` }, 'DELETE')).status, 204)
+  assert.deepEqual(await files(), [])
+})
+
+const right = `sha-256=:${base64(sha256(Buffer.from('hello')))}:`
 const other = `sha-256=:${base64(sha256(Buffer.from('other')))}:`
 const mistakes: readonly (readonly [what: string, headers: Record<string, string>, status: number, code: string])[] = [
   ['a digest of other content', { 'Content-Digest': other }, 400, 'malformed-request'],
   ['a digest of another representation', { 'Repr-Digest': other }, 400, 'malformed-request'],
+  ['a second digest of other content', { 'Content-Digest': right, 'Repr-Digest': other }, 400, 'invalid-request'],
   ['a digest that is none', { 'Content-Digest': 'sha-256=x' }, 400, 'invalid-request'],
   ['a type that is none', { 'Content-Type': 'x' }, 400, 'invalid-request'],
   ['a disposition that is none', { 'Content-Disposition': 'a; b; c' }, 400, 'invalid-request'],

@@ -11,3 +11,7 @@ export const entityTag = async (content: Uint8Array<ArrayBuffer>): Promise<strin
  */
 export const listsTag = (given: string | undefined, tag: string): boolean =>
   given !== undefined && given.split(',').some((listed) => ['*', tag, `W/${tag}`].includes(listed.trim()))
+
+/** Whether an If-Match lets the tag pass, by strong comparison (RFC 9110, 13.1.1); one that is absent does. */
+export const permitsTag = (given: string | undefined, tag: string): boolean =>
+  given === undefined || given.split(',').some((listed) => ['*', tag].includes(listed.trim()))

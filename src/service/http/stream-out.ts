@@ -21,8 +21,6 @@ export const streamOut = (ctx: ServiceContext, content: Readable, options: Strea
   ctx.respond = false
   ctx.app.setStandardHeaders(ctx)
   const out = outlet(res)
-  // It was closed before anyone here could hear of it.
-  if (res.destroyed) out.destroy()
   const onClose = (): void => void out.destroy()
   res.once('close', onClose)
   const stopWatching = cutWhenIdle(ctx, options)
@@ -32,6 +30,8 @@ export const streamOut = (ctx: ServiceContext, content: Readable, options: Strea
       res.off('close', onClose)
       resolve(error?.code === 'ERR_STREAM_PREMATURE_CLOSE' ? undefined : (error ?? undefined))
     })
+    // Its `close` was before anyone here could hear of it.
+    if (res.destroyed) out.destroy()
   })
 }
 
@@ -40,13 +40,14 @@ const outlet = (res: ServerResponse): Writable =>
   new Writable({
     highWaterMark: 1,
     write(chunk: Buffer, _encoding, done) {
-      if (res.writableEnded) return void this.destroy()
-      res.write(chunk, (error) => {
+      const sent = (error?: Error | null): void => {
         releaseMemory(chunk)
         // The client is the one that fails here, and never the stream.
         if (error) this.destroy()
         else done()
-      })
+      }
+      if (res.writableEnded) this.destroy()
+      else res.write(chunk, sent)
     },
     final(done) {
       res.end(done)

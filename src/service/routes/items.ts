@@ -136,7 +136,6 @@ const answerCreated = (ctx: ServiceContext, answer: string, headers: readonly st
   ctx.reply(201, 'application/json', answer, ['Location', `/items/${item.id}`, 'ETag', tagOf(item), ...headers])
 }
 
-/** In the form in which the database gives it: an item has one name in the cache. */
 const keyShape = /^[\x21-\x7e]{1,255}$/
 
 const idempotencyKey = async (ctx: ServiceContext, body: string): Promise<IdempotentRequest | undefined> => {
@@ -149,7 +148,8 @@ const idempotencyKey = async (ctx: ServiceContext, body: string): Promise<Idempo
   return { key, fingerprint: Buffer.from(await crypto.subtle.digest('SHA-256', request)).toString('base64url') }
 }
 
-const etagShape = /^"(\d{1,9})"$/
+// Compared as texts (RFC 9110, 8.8.3.2), "03" is another tag than "3".
+const etagShape = /^"(0|[1-9]\d{0,8})"$/
 
 /** The version that the client has seen; null for `*`, any version. */
 const requiredVersion = (ctx: ServiceContext): number | null => {
@@ -204,7 +204,10 @@ const textOf = (description: string, pattern?: string): z.ZodType => {
 
 const ifMatch = () =>
   z.strictObject({
-    'If-Match': textOf('The version that is meant, as its `ETag`, or `*` for any. Needed.', '^("\\d{1,9}"|\\*)$'),
+    'If-Match': textOf(
+      'The version that is meant, as its `ETag`, or `*` for any. Needed.',
+      '^("(0|[1-9]\\d{0,8})"|\\*)$',
+    ),
   })
 const ifNoneMatch = () => z.strictObject({ 'If-None-Match': textOf('Versions that the client has.') })
 

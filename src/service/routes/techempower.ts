@@ -153,7 +153,9 @@ const cachedRows: Operation = {
     200: {
       description: 'The rows.',
       content: { 'application/json': worlds },
-      headers: { 'Cache-Status': 'RFC 9211: `plimsoll; hit`, `fwd=partial` or `fwd=miss`.' },
+      headers: {
+        'Cache-Status': 'RFC 9211: `plimsoll; hit`, `fwd=partial`, `fwd=miss`, or `fwd=bypass` while nothing is kept.',
+      },
     },
   },
   problems: databaseProblems,

@@ -3,7 +3,7 @@ import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError } from '../../kit/errors.ts'
 import type { Answer, Operation } from '../http/api.ts'
 import { cancellation, unhurriedCancellation } from '../http/cancellation.ts'
-import { listsTag } from '../http/entity-tag.ts'
+import { listsTag, permitsTag } from '../http/entity-tag.ts'
 import { answerJson } from '../http/json.ts'
 import type { ServiceContext } from '../http/lean-koa.ts'
 import { idPath, integer, listedId, parameters, pathId } from '../http/parameters.ts'
@@ -11,6 +11,7 @@ import { HttpFailure } from '../http/problem.ts'
 import { streamOut } from '../http/stream-out.ts'
 import { byteRange, type ByteRange } from '../uploads/byte-range.ts'
 import { digestField, sha256In } from '../uploads/digest.ts'
+import { isMediaType, noMediaType } from '../uploads/media-type.ts'
 import { latestId, type Upload } from '../uploads/upload.ts'
 import type { Incoming } from '../uploads/uploads.ts'
 import type { Route } from './route.ts'
@@ -52,7 +53,11 @@ export const uploads: Route = (api, { config, clock, uploads }) => {
   })
 
   api.delete('/uploads/:id', remove, async (ctx) => {
-    if (!(await uploads.remove(pathId(ctx, uuid), cancellation(ctx)))) throw notFound()
+    const id = pathId(ctx, uuid)
+    const upload = await uploads.find(id, cancellation(ctx))
+    if (upload === undefined) throw notFound()
+    requireMatch(ctx, tagOf(upload))
+    await uploads.remove(id, cancellation(ctx))
     ctx.status = 204
   })
 }
@@ -87,14 +92,9 @@ const incoming = async ({ req }: ServiceContext): Promise<Incoming> => {
   return { ...common, isForm: false, name, sha256: expectedSha256(req.headers) }
 }
 
-const mediaTypeShape = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+[\t ]*(?:;[\t\x20-\x7e]*)?$/
-const longestType = 255
-
 const mediaType = (given = 'application/octet-stream'): string => {
-  if (mediaTypeShape.test(given) && given.length <= longestType) return given
-  throw new InputError([
-    { field: 'Content-Type', value: given, accepted: `a media type of at most ${longestType} characters` },
-  ])
+  if (!isMediaType(given)) throw noMediaType(given)
+  return given
 }
 
 const fileName = async (given: string | undefined): Promise<string | undefined> => {
@@ -118,13 +118,24 @@ const asUtf8 = (name: string | undefined): string | undefined => {
   }
 }
 
-const expectedSha256 = (headers: NodeJS.Dict<string | string[]>): string | undefined =>
-  sha256In('Content-Digest', headers['content-digest'] as string | undefined) ??
-  sha256In('Repr-Digest', headers['repr-digest'] as string | undefined)
+/** Of content without a coding, whole, the two are the same. */
+const expectedSha256 = (headers: NodeJS.Dict<string | string[]>): string | undefined => {
+  const ofContent = sha256In('Content-Digest', headers['content-digest'] as string | undefined)
+  const given = headers['repr-digest'] as string | undefined
+  const ofWhole = sha256In('Repr-Digest', given)
+  if (ofContent === undefined || ofWhole === undefined || ofWhole === ofContent) return ofContent ?? ofWhole
+  throw new InputError([{ field: 'Repr-Digest', value: given, accepted: 'the SHA-256 that Content-Digest names' }])
+}
+
+const requireMatch = (ctx: ServiceContext, tag: string): void => {
+  if (permitsTag(ctx.req.headers['if-match'], tag)) return
+  throw new Failure<ProblemCode>('precondition-failed', { detail: `the content is ${tag}` })
+}
 
 /** Answers all but the content; returns the range of it that is to follow, or undefined where none is. */
 const answerHead = async (ctx: ServiceContext, upload: Upload): Promise<ByteRange | undefined> => {
   const tag = tagOf(upload)
+  requireMatch(ctx, tag)
   ctx.set({ ETag: tag, 'Cache-Control': 'private, no-cache' })
   if (listsTag(ctx.get('If-None-Match'), tag)) {
     ctx.status = 304
@@ -238,6 +249,8 @@ const whole: Answer = {
   },
 }
 
+const ifMatch = z.string().optional().describe('ETags that are meant; with another one nothing is done.')
+
 const read: Operation = {
   summary: 'Download an upload, or a range of it',
   path: idPath,
@@ -245,6 +258,7 @@ const read: Operation = {
     z.object({
       range: z.string().optional().describe('One range, such as `bytes=0-999`; several are answered with all of it.'),
       'if-range': z.string().optional().describe('The ETag that the range is meant for.'),
+      'if-match': ifMatch,
       'if-none-match': z.string().optional().describe('ETags that the client has.'),
     }),
   answers: {
@@ -252,16 +266,17 @@ const read: Operation = {
     206: {
       ...whole,
       description: 'The range of the content.',
-      headers: { 'Content-Range': 'Which bytes, of how many.' },
+      headers: { ...whole.headers, 'Content-Range': 'Which bytes, of how many.' },
     },
     304: { description: 'The client has it.' },
   },
-  problems: ['invalid-request', 'not-found', 'range-not-satisfiable', 'storage-unavailable'],
+  problems: ['invalid-request', 'not-found', 'precondition-failed', 'range-not-satisfiable', 'storage-unavailable'],
 }
 
 const remove: Operation = {
   summary: 'Delete an upload',
   path: idPath,
+  headers: () => z.object({ 'if-match': ifMatch }),
   answers: { 204: { description: 'It is gone. A download that has begun may end.' } },
-  problems: ['invalid-request', 'not-found', 'storage-unavailable'],
+  problems: ['invalid-request', 'not-found', 'precondition-failed', 'storage-unavailable'],
 }

@@ -1,6 +1,7 @@
 import type { BusboyInstance } from '@fastify/busboy'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError } from '../../kit/errors.ts'
+import { isMediaType, noMediaType } from './media-type.ts'
 
 /** What a part of a form says of its file. */
 export type FormFile = { readonly name: string | undefined; readonly type: string }
@@ -11,7 +12,8 @@ const accepted = 'a form with one file and nothing else: one request makes one u
  * The content of the one file in a form (`multipart/form-data`, RFC 7578). `found` is called before its first byte.
  *
  * One file for each request, because `Location`, `ETag` and "all or nothing" are about one thing; a client with several
- * sends them side by side. Throws `malformed-request`, or `InputError` for a form without a file or with more than one.
+ * sends them side by side. Throws `malformed-request`, or `InputError` for a form without a file or with more than one,
+ * and for a file of no media type.
  */
 export async function* fileOfForm(
   form: AsyncIterable<Buffer>,
@@ -55,7 +57,8 @@ class FormParser {
     this.#busboy = busboy
     busboy.on('file', (_field, stream, name: string | undefined, _encoding, type) => {
       this.#files += 1
-      found({ name, type })
+      if (isMediaType(type)) found({ name, type })
+      else this.#fail(noMediaType(type))
       stream.on('data', (part: Buffer) => this.#parts.push(part))
       // It says what the parser's own error says.
       stream.on('error', () => {})

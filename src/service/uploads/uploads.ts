@@ -108,11 +108,9 @@ export class Uploads implements AsyncDisposable {
     return { uploads, next: ids.length === limit ? ids.at(-1) : undefined }
   }
 
-  /** Whether there was one to remove. */
-  async remove(id: string, cancellation: Cancellation): Promise<boolean> {
-    if ((await this.find(id, cancellation)) === undefined) return false
-    await this.#ask(this.#storage.remove(id, cancellation), cancellation)
-    return true
+  /** One that is not there is no error. */
+  remove(id: string, cancellation: Cancellation): Promise<void> {
+    return this.#ask(this.#storage.remove(id, cancellation), cancellation)
   }
 
   /** What is told of an error of the storage, also of one that came while its content was on the way. */

@@ -72,6 +72,13 @@ rejects('a form without a file is a mistake', end, isMistake)
 rejects('a form with a second file is a mistake', Buffer.concat([file('a'), file('b'), end]), isMistake)
 rejects('a field before the file is a mistake', Buffer.concat([field, file('a'), end]), isMistake)
 rejects('a field after the file is a mistake', Buffer.concat([file('a'), field, end]), isMistake)
+
+const isNoType = (error: unknown): boolean => error instanceof InputError && /a media type/.test(error.message)
+for (const type of ['nonsense', 'text/\x01html', 'text/html\xe9', `text/${'x'.repeat(255)}`]) {
+  const odd = part(`Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: ${type}`, 'x')
+  rejects(`a file of the type ${JSON.stringify(type.slice(0, 12))} is a mistake`, Buffer.concat([odd, end]), isNoType)
+}
+
 rejects('a form that ends early is malformed', file('a'), isMalformed)
 rejects('a form that ends in its content is malformed', file('abcdefgh').subarray(0, -6), isMalformed)
 rejects('a form that ends in the head of a part is malformed', Buffer.from('--edge\r\nContent-Disp'), isMalformed)
