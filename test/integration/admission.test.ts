@@ -3,11 +3,16 @@ import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as z from 'zod'
 import { migrate } from '../../src/service/db/migrate.ts'
+import { readJson } from '../../src/service/http/body.ts'
+import { LeanKoa, type ServiceMiddleware } from '../../src/service/http/lean-koa.ts'
 import { serve } from '../support/cli.ts'
-import { request } from '../support/http.ts'
+import { dial, listen, request, requestBytes } from '../support/http.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { startTestService } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 const limits = { timeout: 60_000 }
 
@@ -174,3 +179,29 @@ test(
     assert.equal(statuses(after, 200), after.length)
   },
 )
+
+test('the time that a client takes to send its body is no sign of load, whether it comes whole or not', async (t) => {
+  const ended: number[] = []
+  const app = new LeanKoa()
+  app.context.onerror = () => {}
+  const read: ServiceMiddleware = async (ctx) => {
+    await readJson(ctx, z.looseObject({}), 1_000).finally(() => ended.push(ctx.requestedMs))
+  }
+  app.use(read)
+  const listening = await listen(app.callback())
+  t.after(() => listening[Symbol.asyncDispose]())
+  const head = requestBytes('/', { headers: { 'Content-Type': 'application/json', 'Content-Length': '2' } })
+  for (const finish of ['{}', undefined]) {
+    const socket = await dial(listening.port)
+    socket.write(head)
+    await sleep(100)
+    if (finish === undefined) socket.destroy()
+    else socket.write(finish)
+    const before = ended.length
+    await until('the body has ended', () => ended.length > before)
+  }
+  assert.ok(
+    ended.every((ms) => ms > 80 && ms < 1_000),
+    String(ended),
+  )
+})

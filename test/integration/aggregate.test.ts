@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { processClock } from '../../src/kit/timers.ts'
 import { httpTransport } from '../../src/service/upstreams/http.ts'
@@ -247,7 +249,9 @@ test('what is given up before there is a connection is never sent', async (t) =>
   const transport = httpTransport(1_000)
   t.after(() => transport.close())
   const abort = transport.get(targetOf(`${url}/slow`), [], () => assert.fail('it was told of'))
-  abort()
+  let gone = 0
+  abort(() => gone++)
+  assert.equal(gone, 0)
   const landed = Promise.withResolvers<Outcome>()
   transport.get(targetOf(`${url}/fine`), [], landed.resolve)
   assert.equal((await landed.promise).kind, 'answer')
@@ -256,7 +260,37 @@ test('what is given up before there is a connection is never sent', async (t) =>
     seen.map(({ url }) => url),
     ['/fine'],
   )
+  assert.equal(gone, 1)
 })
+
+test('connections that are still being made for nobody count, too', async (t) => {
+  const { server, port, connections } = await mute()
+  t.after(() => server.close())
+  const service = await startTestService({
+    UPSTREAMS: `mute=https://127.0.0.1:${port}/`,
+    UPSTREAM_TIMEOUT_MS: '10000',
+    UPSTREAM_CONNECTIONS: '2',
+  })
+  t.after(() => service[Symbol.asyncDispose]())
+  const codes: string[] = []
+  for (let i = 0; i < 4; i++) {
+    const answer = await request(service.port, '/aggregate', { headers: { 'Request-Timeout-Ms': '50' } })
+    codes.push(problem(answer).code)
+  }
+  assert.deepEqual(codes, ['deadline-exceeded', 'deadline-exceeded', 'upstreams-failed', 'upstreams-failed'])
+  assert.equal(connections(), 2)
+})
+
+/** Takes connections, and never says a word: who wants TLS of it goes on connecting. */
+const mute = async (): Promise<{ server: Server; port: number; connections: () => number }> => {
+  let count = 0
+  const server = createServer((socket) => {
+    count += 1
+    socket.on('error', () => {}).resume()
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return { server, port: (server.address() as AddressInfo).port, connections: () => count }
+}
 
 test('a drain lets aggregations end, and waits for no connection of its own', async () => {
   const waits = new Set<number>()

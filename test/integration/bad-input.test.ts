@@ -414,6 +414,14 @@ test('an expectation that nobody can meet is a 417', async () => {
   assertProblem(answer, 417, 'expectation-failed')
 })
 
+test('the body behind an expectation that nobody can meet is not waited for', async () => {
+  const socket = await dial(service.port)
+  const received = collect(socket)
+  socket.write('POST /items HTTP/1.1\r\nHost: test\r\nExpect: the-moon\r\nContent-Length: 1000\r\n\r\nfirst')
+  const [answer] = readAnswers(await received)
+  assertProblem(answer, 417, 'expectation-failed')
+})
+
 test('no bytes whatever make the service fail or hang', async () => {
   const whole = requestBytes('/work/wait?ms=1', { headers: { 'X-Request-Id': 'a', Accept: '*/*' } })
   const damage = fc.record({

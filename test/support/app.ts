@@ -9,9 +9,10 @@ import { ServiceCache } from '../../src/service/service-cache.ts'
 import { createUploads } from '../../src/service/uploads/uploads.ts'
 import { createUpstreams } from '../../src/service/upstreams/upstreams.ts'
 
+const random = (): number => 0
+
 /** The service's application without a service around it, and without a database. */
 export const testApp = (config: Config, parts: Pick<RouteDeps, 'threads' | 'clock'>): LeanKoa => {
-  const random = (): number => 0
   const log = pino({ level: 'silent' })
   return createApp({
     config,

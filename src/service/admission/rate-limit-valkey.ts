@@ -17,10 +17,6 @@ export class SharedBuckets {
     this.#args = [String(limit.emissionMs), String(limit.burst)]
   }
 
-  get reachable(): boolean {
-    return this.#valkey.reachable
-  }
-
   /** Counts a request of a client. Rejects as `Valkey.script` does; the TAT stays with the server. */
   async take(client: string): Promise<GcraVerdict> {
     const [allowed, ahead] = (await this.#valkey.script(take, [prefix + client], this.#args)) as [number, string]

@@ -3,6 +3,7 @@ import type * as z from 'zod'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure, InputError } from '../../kit/errors.ts'
 import { mistakesOf } from '../../kit/input.ts'
+import { processClock } from '../../kit/timers.ts'
 import type { ServiceContext } from './lean-koa.ts'
 
 type BodySchema = z.ZodObject<Readonly<Record<string, z.ZodType>>>
@@ -34,7 +35,9 @@ const readText = async (ctx: ServiceContext, maxBytes: number): Promise<string> 
   const { req } = ctx
   // raw-body's errors carry the status: 413 too large, 400 aborted or of another length than announced.
   const reading = getRawBody(req, { limit: maxBytes, length: req.headers['content-length'] ?? null })
-  const bytes = await inTime(ctx, reading)
+  const startMs = processClock.now()
+  // However slow it comes, it says nothing of the load.
+  const bytes = await inTime(ctx, reading).finally(() => (ctx.requestedMs += processClock.now() - startMs))
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {

@@ -36,8 +36,8 @@ type LeanFields = {
   /** When it was given the permit, in ms on the service's clock. */
   permittedAtMs: number
   /**
-   * The time, in ms, that the client asked the work to take: no sign of a load that is too high. Infinity: the work goes
-   * at the client's own pace.
+   * The time, in ms, that the client asked the work to take, or took to send the body: no sign of a load that is too
+   * high. Infinity: all of the work goes at the client's own pace.
    */
   requestedMs: number
   /** Path parameters of the matched route. */

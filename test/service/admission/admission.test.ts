@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
 import { test, type TestContext } from 'node:test'
 import { type Admission, type AdmissionConfig, createAdmission } from '../../../src/service/admission/admission.ts'
 import { assemble } from '../../../src/service/app.ts'
+import { unhurriedCancellation } from '../../../src/service/http/cancellation.ts'
 import { Deadlines } from '../../../src/service/http/deadlines.ts'
 import type { ServiceContext } from '../../../src/service/http/lean-koa.ts'
 import type { Clock } from '../../../src/kit/timers.ts'
@@ -306,4 +308,24 @@ test('one long stretch among short ones is no reason to refuse anybody', async (
     await bench.clock.advance(100)
   }
   assert.equal(bench.turns.length, 0)
+})
+
+test('a few that go at the pace of their clients do not move the adaptive limit', async () => {
+  const clock = new JumpingClock()
+  const admission = createAdmission({ ...config, mode: 'adaptive', maxInFlight: 1_000 }, { clock })!
+  const start = (handle: (ctx: ServiceContext) => void): (() => void) => {
+    const ctx = { req: { socket: new EventEmitter(), rawHeaders: [] }, app: {}, requestedMs: 0 } as never
+    void admission.middleware(ctx, () => Promise.resolve(handle(ctx)))
+    return () => (ctx as ServiceContext).permit!.release(ctx)
+  }
+  const uploads: (() => void)[] = []
+  // 1,000 requests of 1 ms in a second, and from then on 20 uploads of 2 s at a time.
+  for (let ms = 0; ms < 8_000; ms++) {
+    if (ms > 1_000 && ms % 100 === 0) uploads.push(start((ctx) => void unhurriedCancellation(ctx)))
+    const end = start(() => {})
+    clock.jump(1)
+    end()
+    if (uploads.length === 20 && ms % 100 === 99) uploads.shift()!()
+  }
+  assert.deepEqual([admission.stats().limit, admission.stats().queued], [1_000, 0])
 })

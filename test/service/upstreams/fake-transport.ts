@@ -44,9 +44,10 @@ export class FakeTransport implements Transport {
       landed(play!.outcome)
     }
     const timer = play && this.#clock.setTimeout(land, play.afterMs)
-    return () => {
+    return (gone) => {
       if (attempt.end === 'running') attempt.end = 'aborted'
       if (timer !== undefined) this.#clock.clearTimeout(timer)
+      gone()
     }
   }
 
