@@ -29,11 +29,32 @@ const headerName = textAs(header, (text) => (/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(t
 
 const address = 'a host name or an address'
 const quota = 'a number of requests per second, minute or hour: 100/s, 6000/m, 50000/h'
-const keyed = 'name:key, separated by commas; a name of letters, digits and . - _; a key of 8 to 256 visible characters'
-const named = 'name=http://host:port/path, separated by commas; a name of letters, digits and - _'
+const keyed =
+  'name:key, separated by commas; a name of letters, digits and . - _; a key of 8 to 256 visible characters, each once'
+const named = 'name=http://host:port/path, separated by commas; each name once, of letters, digits and - _'
 const storage = 's3://bucket/prefix, or the path of a directory'
 const redisUrl = 'a URL such as redis://:password@host:6379/0, or rediss:// for TLS'
 const postgresUrl = 'a URL such as postgres://user:password@host:5432/database'
+
+/** `a=1,b=2`, where each pair has this shape. */
+const pairsOf = (text: string, separator: string, shape: RegExp): readonly [string, string][] | undefined => {
+  const pairs = text.split(',')
+  if (!pairs.every((pair) => shape.test(pair))) return undefined
+  return pairs.map((pair) => [pair.slice(0, pair.indexOf(separator)), pair.slice(pair.indexOf(separator) + 1)])
+}
+
+/** Owners by key: somebody may have several, while one is replaced by the next, but a key has one owner. */
+const readKeys = (text: string): ReadonlyMap<string, string> | undefined => {
+  const pairs = pairsOf(text, ':', /^[\w.-]{1,64}:[\x21-\x7e]{8,256}$/)
+  const owners = new Map(pairs?.map(([name, key]) => [key, name]))
+  return owners.size === pairs?.length ? owners : undefined
+}
+
+const readUpstreams = (text: string): Readonly<Record<string, string>> | undefined => {
+  const pairs = pairsOf(text, '=', /^[\w-]{1,64}=https?:\/\/\S+$/)
+  const urls = Object.fromEntries(pairs ?? [])
+  return Object.keys(urls).length === pairs?.length ? urls : undefined
+}
 
 const secondMs = 1_000
 const minuteMs = 60 * secondMs
@@ -67,10 +88,7 @@ const knobs = z.object({
 
   RATE_LIMIT: optionalWord(quota, /^[1-9]\d{0,8}\/[smh]$/),
   RATE_LIMIT_BURST: whole(0, 0, 1_000_000_000),
-  RATE_LIMIT_KEYS: optionalWord(
-    keyed,
-    /^[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256}(,[\w.-]{1,64}:[\x21-\x2b\x2d-\x7e]{8,256})*$/,
-  ),
+  RATE_LIMIT_KEYS: textAs(keyed, readKeys).optional(),
   RATE_LIMIT_KEY_HEADER: headerName.default('x-api-key'),
   RATE_LIMIT_ON_LOSS: oneOf('open', ['open', 'closed']),
   TRUSTED_PROXIES: whole(0, 0, 16),
@@ -80,7 +98,7 @@ const knobs = z.object({
   CACHE_TTL_MS: whole(10 * secondMs, 1, 24 * 60 * minuteMs),
   CACHE_STALE_MS: whole(30 * secondMs, 0, 24 * 60 * minuteMs),
 
-  UPSTREAMS: optionalWord(named, /^[\w-]{1,64}=https?:\/\/[^\s,]+(,[\w-]{1,64}=https?:\/\/[^\s,]+)*$/),
+  UPSTREAMS: textAs(named, readUpstreams).optional(),
   UPSTREAM_TIMEOUT_MS: whole(secondMs, 1, 10 * minuteMs),
   UPSTREAM_ATTEMPTS: whole(2, 1, 10),
   UPSTREAM_RETRY_BUDGET_PERCENT: whole(10, 0, 100),
@@ -171,7 +189,7 @@ const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
     },
     upstreams: {
       /** Undefined: the service's own wait endpoints. */
-      urls: knob.UPSTREAMS === undefined ? undefined : pairsOf(knob.UPSTREAMS, '='),
+      urls: knob.UPSTREAMS,
       timeoutMs: knob.UPSTREAM_TIMEOUT_MS,
       attempts: knob.UPSTREAM_ATTEMPTS,
       retryBudget: knob.UPSTREAM_RETRY_BUDGET_PERCENT / 100,
@@ -216,25 +234,13 @@ const shapeRateLimit = (knob: z.output<typeof knobs>, limit: string) => {
     /** How many may come at once after a pause. */
     burst: knob.RATE_LIMIT_BURST === 0 ? Number(requests) : knob.RATE_LIMIT_BURST,
     /** Known API keys and the names of their owners; any other key counts for nothing. */
-    keys: knob.RATE_LIMIT_KEYS === undefined ? new Map<string, string>() : ownersOf(knob.RATE_LIMIT_KEYS),
+    keys: knob.RATE_LIMIT_KEYS ?? new Map<string, string>(),
     keyHeader: knob.RATE_LIMIT_KEY_HEADER,
     onLoss: knob.RATE_LIMIT_ON_LOSS,
     /** How many proxies in front write `X-Forwarded-For`; 0: the address is that of the connection. */
     trustedProxies: knob.TRUSTED_PROXIES,
   }
 }
-
-/** `a=1,b=2` as an object. */
-const pairsOf = (text: string, separator: string): Readonly<Record<string, string>> =>
-  Object.fromEntries(
-    text.split(',').map((pair) => {
-      const at = pair.indexOf(separator)
-      return [pair.slice(0, at), pair.slice(at + 1)]
-    }),
-  )
-
-const ownersOf = (text: string): ReadonlyMap<string, string> =>
-  new Map(Object.entries(pairsOf(text, ':')).map(([name, key]) => [key, name]))
 
 /** Which worker this process is, where `workers.ts` has started it. */
 export const workerNumber = (env: Readonly<Record<string, string | undefined>>): number | undefined =>

@@ -141,7 +141,8 @@ const drain = async (parts: Parts): Promise<void> => {
   const deadline = clock.now() + config.drain.timeoutMs
   const left = (): number => Math.max(0, deadline - clock.now())
   await finishRequests(server, left(), deps)
-  await uploads[Symbol.asyncDispose]()
+  // A storage that does not answer may keep them from cleaning up for minutes.
+  await atMost(Math.max(left(), cleaningUpMs), uploads[Symbol.asyncDispose](), clock)
   await upstreams[Symbol.asyncDispose]()
   faults.end()
   await threads.close({ timeoutMs: left() })
@@ -151,6 +152,15 @@ const drain = async (parts: Parts): Promise<void> => {
   await valkey?.[Symbol.asyncDispose]()
   log.info('drained')
 }
+
+const atMost = async (ms: number, work: Promise<void>, clock: Clock): Promise<void> => {
+  const done = new AbortController()
+  await Promise.race([work, wait(ms, done.signal, clock)])
+  done.abort()
+}
+
+/** What uploads that were cut have to remove what they had stored, at least. */
+const cleaningUpMs = 1_000
 
 const finishRequests = async (server: Server, timeoutMs: number, { clock, log }: ServiceDeps): Promise<void> => {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))

@@ -222,7 +222,7 @@ const leaks: Readonly<Record<string, readonly string[]>> = {
   DATABASE_URL: ['mysql://ann:canary@host/db', 'canary', 'postgres:/canary', ' postgres://canary'],
   CACHE_URL: ['http://:canary@host', 'canary', 'redis://:canary@host:port'],
   UPSTREAMS: ['canary', 'weather=ftp://ann:canary@host'],
-  RATE_LIMIT_KEYS: ['ann:canary', 'canary-without-a-name'],
+  RATE_LIMIT_KEYS: ['ann:canary', 'canary-without-a-name', 'ann:canary-one,bob:canary-one'],
   ADMIN_TOKEN: ['canary', 'canary canary canary'],
 }
 
@@ -249,7 +249,7 @@ test('a rate limit is a number of requests per second, minute or hour, with its 
   const env = {
     RATE_LIMIT: '10/h',
     RATE_LIMIT_BURST: '3',
-    RATE_LIMIT_KEYS: 'ann:first-key,bob:second:key',
+    RATE_LIMIT_KEYS: 'ann:first-key,bob:second:key,ann:third-key',
     RATE_LIMIT_KEY_HEADER: 'Api-Key',
     RATE_LIMIT_ON_LOSS: 'closed',
     TRUSTED_PROXIES: '2',
@@ -261,6 +261,7 @@ test('a rate limit is a number of requests per second, minute or hour, with its 
     keys: new Map([
       ['first-key', 'ann'],
       ['second:key', 'bob'],
+      ['third-key', 'ann'],
     ]),
     keyHeader: 'api-key',
     onLoss: 'closed',
@@ -272,7 +273,8 @@ test('a rate limit is a number of requests per second, minute or hour, with its 
 test('upstreams are names with their URLs', () => {
   const { urls } = parse({ UPSTREAMS: 'a=http://h:1/x?y=1&z=2,b-2=https://i/' }).upstreams
   assert.deepEqual(urls, { a: 'http://h:1/x?y=1&z=2', 'b-2': 'https://i/' })
-  for (const wrong of ['a', 'a=h:1', 'a=http://h,', 'a b=http://h']) refusal({ UPSTREAMS: wrong })
+  for (const wrong of ['a', 'a=h:1', 'a=http://h,', 'a b=http://h', 'a=http://h,a=http://i'])
+    refusal({ UPSTREAMS: wrong })
 })
 
 test("README's table of the configuration names every variable", () => {

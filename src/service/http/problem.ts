@@ -154,11 +154,12 @@ const longestEcho = 200
 const shortened = (value: unknown): unknown =>
   typeof value === 'string' && value.length > longestEcho ? `${value.slice(0, longestEcho)}…` : value
 
-const idShape = /^[\w.:-]{1,128}$/
+/** A request id that can stand in a header, a log and a document. */
+export const harmlessId = /^[\w.:-]{1,128}$/
 
 /** The caller's request id where it has a harmless form, otherwise a new one. */
 const requestId = (given: string | string[] | undefined): string =>
-  typeof given === 'string' && idShape.test(given) ? given : crypto.randomUUID()
+  typeof given === 'string' && harmlessId.test(given) ? given : crypto.randomUUID()
 
 /**
  * Answers what Node's parser could not read as a request, where Koa never comes to see it: a header section that is too

@@ -3,6 +3,7 @@ import { readAs } from '../../kit/input.ts'
 import { json, type Operation } from '../http/api.ts'
 import { cancellation } from '../http/cancellation.ts'
 import { documented, parameters } from '../http/parameters.ts'
+import { harmlessId } from '../http/problem.ts'
 import { rawHeader } from '../http/raw-header.ts'
 import type { CallResult } from '../upstreams/source-call.ts'
 import type { Aggregate } from '../upstreams/upstreams.ts'
@@ -33,8 +34,6 @@ const sources = (names: readonly string[]): z.ZodType<string[]> => {
     .default([...names])
     .register(documented, { schema })
 }
-
-const harmlessId = /^[\w.:-]{1,128}$/
 
 const requestId = (given: string | undefined): string | undefined =>
   given !== undefined && harmlessId.test(given) ? given : undefined
