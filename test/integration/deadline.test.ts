@@ -198,6 +198,20 @@ test(
   },
 )
 
+test('the deadline counts from the head of a request: a body that does not come is no excuse', limits, async () => {
+  const socket = await dial(service.port)
+  const start = performance.now()
+  socket.write(
+    'POST /items HTTP/1.1\r\nHost: test\r\nConnection: close\r\nRequest-Timeout-Ms: 100\r\n' +
+      'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"name":',
+  )
+  const answer = await new Promise<string>((resolve) => socket.once('data', (bytes) => resolve(String(bytes))))
+  socket.destroy()
+  assert.match(answer, /^HTTP\/1\.1 504 /)
+  const tookMs = performance.now() - start
+  assert.ok(tookMs >= 99 && tookMs < 1_000, `${tookMs} ms`)
+})
+
 test('without a header the default holds', limits, async () => {
   await using short = await startTestService({ DEADLINE_MS: '100' })
   for (const headers of [{}, { 'Request-Timeout-Ms': '20000' }]) {

@@ -93,7 +93,7 @@ class Gate implements Permit {
   enter(ctx: ServiceContext, next: Next): Promise<unknown> {
     const rank = this.#priorityHeader === undefined ? normal : rankOf(ctx, this.#priorityHeader)
     if (this.#behind || !this.#limiter.admit(rank)) return this.#enqueue(ctx, next, rank)
-    return this.#run(ctx, next)
+    return this.#run(ctx, next, ctx.begunAtMs === 0 ? this.#clock.now() : ctx.begunAtMs)
   }
 
   /** Called when a handler has ended that had a slot. */
@@ -118,11 +118,10 @@ class Gate implements Permit {
     }
   }
 
-  #run(ctx: ServiceContext, next: Next): Promise<unknown> {
-    const startMs = this.#clock.now()
+  #run(ctx: ServiceContext, next: Next, startMs: number): Promise<unknown> {
     this.#accepted++
     ctx.permit = this
-    ctx.permittedAtMs = startMs
+    ctx.begunAtMs = startMs
     const ended = next()
     const endMs = this.#clock.now()
     if (endMs - startMs > longStretchMs) this.#note(startMs, endMs)
@@ -133,7 +132,7 @@ class Gate implements Permit {
     // It went at its client's pace: a few slow uploads would look like a long wait of everybody.
     if (ctx.requestedMs === Infinity) return
     const nowMs = this.#clock.now()
-    adaptive.sample(nowMs, nowMs - ctx.permittedAtMs, ctx.requestedMs, this.#limiter.inFlight)
+    adaptive.sample(nowMs, nowMs - ctx.begunAtMs, ctx.requestedMs, this.#limiter.inFlight)
     this.#limiter.setLimit(adaptive.limit)
   }
 
@@ -147,7 +146,7 @@ class Gate implements Permit {
 
   #shed(ctx: ServiceContext, next: Next, rank: Rank): Promise<unknown> {
     // It need not wait for its turn where there is no place to wait.
-    if (rank === critical && this.#behind && this.#limiter.admit(rank)) return this.#run(ctx, next)
+    if (rank === critical && this.#behind && this.#limiter.admit(rank)) return this.#run(ctx, next, this.#clock.now())
     this.#reply(ctx, 'queue-full')
     return answered
   }
@@ -166,7 +165,7 @@ class Gate implements Permit {
     const end = await entry.ended
     gone.removeEventListener('abort', leave)
     if (end === 'withdrawn') throw gone.reason as Failure
-    return end === 'started' ? this.#run(ctx, next) : undefined
+    return end === 'started' ? this.#run(ctx, next, this.#clock.now()) : undefined
   }
 
   /** Throws where the request's deadline cannot be read. */

@@ -92,7 +92,8 @@ class Turnstile {
       return this.#enterShared(ctx, next, this.#shared, policy, `${policy.name}:${client}`)
     // No address has a space.
     const name = owner === undefined ? client : `key ${owner}`
-    return this.#judge(ctx, next, policy, this.#memory.take(name, this.#parts.clock.now()))
+    ctx.begunAtMs = this.#parts.clock.now()
+    return this.#judge(ctx, next, policy, this.#memory.take(name, ctx.begunAtMs))
   }
 
   stats(): RateLimitStats {

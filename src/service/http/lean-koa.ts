@@ -33,8 +33,8 @@ type LeanFields = {
   cancellation: Watch | undefined
   /** Released when the handler has ended. */
   permit: Permit | undefined
-  /** When it was given the permit, in ms on the service's clock. */
-  permittedAtMs: number
+  /** When its handling began, in ms on the service's clock; 0 until somebody has looked at that. */
+  begunAtMs: number
   /**
    * The time, in ms, that the client asked the work to take, or took to send the body: no sign of a load that is too
    * high. Infinity: all of the work goes at the client's own pace.
@@ -213,7 +213,7 @@ const contextConstructor = (app: Koa, replies: 'direct' | 'koa'): ContextConstru
     extraHeaders: readonly string[] = noHeaders
     cancellation: Watch | undefined = undefined
     permit: Permit | undefined = undefined
-    permittedAtMs = 0
+    begunAtMs = 0
     requestedMs = 0
     _matchedRoute: string | RegExp | undefined = undefined
     _request: LeanRequest | undefined = undefined

@@ -314,7 +314,7 @@ test('a few that go at the pace of their clients do not move the adaptive limit'
   const clock = new JumpingClock()
   const admission = createAdmission({ ...config, mode: 'adaptive', maxInFlight: 1_000 }, { clock })!
   const start = (handle: (ctx: ServiceContext) => void): (() => void) => {
-    const ctx = { req: { socket: new EventEmitter(), rawHeaders: [] }, app: {}, requestedMs: 0 } as never
+    const ctx = { req: { socket: new EventEmitter(), rawHeaders: [] }, app: {}, begunAtMs: 0, requestedMs: 0 } as never
     void admission.middleware(ctx, () => Promise.resolve(handle(ctx)))
     return () => (ctx as ServiceContext).permit!.release(ctx)
   }
