@@ -51,7 +51,8 @@ const longestEcho = 200
 
 /**
  * Every mistake that a failed parse of an object found, one for each field, at most 50, in the grammar of
- * `describeMistake`. The schema's messages are taken as what is accepted: `z.string('a word')`, `.min(1, 'a word')`.
+ * `describeMistake`. The schema's messages are taken as what is accepted: `z.string('a word')`, `.min(1, 'a word')`; but for
+ * an unknown field of the object itself, where that are those in `shape`.
  */
 export const mistakesOf = (
   { shape }: { readonly shape: Readonly<Record<string, unknown>> },
@@ -64,15 +65,17 @@ export const mistakesOf = (
     byField.set(field, { field: shortened(field), value: echoed(value), accepted })
   }
   for (const issue of error.issues) {
-    if (issue.code === 'unrecognized_keys') {
-      const known = Object.keys(shape)
-      const accepted = known.length === 0 ? 'nothing here' : `only ${known.join(', ')}`
-      for (const key of issue.keys) add(key, given[key], accepted)
-    } else {
-      add(issue.path.join('.') || '(all)', valueAt(given, issue.path), issue.message)
-    }
+    const unknown = issue.code === 'unrecognized_keys' ? issue.keys : []
+    const accepted = unknown.length > 0 && issue.path.length === 0 ? onlyThoseOf(shape) : issue.message
+    const paths = unknown.length > 0 ? unknown.map((key) => [...issue.path, key]) : [issue.path]
+    for (const path of paths) add(path.join('.') || '(all)', valueAt(given, path), accepted)
   }
   return [...byField.values()]
+}
+
+const onlyThoseOf = (shape: Readonly<Record<string, unknown>>): string => {
+  const known = Object.keys(shape)
+  return known.length === 0 ? 'nothing here' : `only ${known.join(', ')}`
 }
 
 const shortened = (field: string): string => (field.length > longestField ? `${field.slice(0, longestField)}…` : field)

@@ -10,6 +10,7 @@ import { type Answer, Api, type Content, type DescribedOperation } from '../../s
 import { docsFiles } from '../../src/service/http/docs-page.ts'
 import { problemSchema } from '../../src/service/http/openapi.ts'
 import { runService } from '../../src/service/run.ts'
+import { localEnv } from '../support/env.ts'
 import { freshDatabase, makeTestFolder } from '../support/postgres.ts'
 import { testBuild } from '../support/service.ts'
 import { until } from '../support/until.ts'
@@ -28,11 +29,7 @@ const start = async (): Promise<Running> => {
   const databaseUrl = await freshDatabase()
   await migrate(databaseUrl)
   const env = {
-    HOST: '127.0.0.1',
-    PORT: '0',
-    ADMIN_HOST: '127.0.0.1',
-    ADMIN_PORT: '0',
-    DRAIN_DELAY_MS: '0',
+    ...localEnv,
     THREADS: '1',
     DATABASE_URL: databaseUrl,
     UPLOADS: `${await makeTestFolder()}/uploads`,

@@ -6,6 +6,7 @@ import pino from 'pino'
 import { parseConfig } from '../../src/service/config.ts'
 import { migrate } from '../../src/service/db/migrate.ts'
 import { closeNow, startAdmin, startService } from '../../src/service/server.ts'
+import { localEnv } from '../support/env.ts'
 import { type Link, openLink } from '../support/link.ts'
 import { freshDatabase } from '../support/postgres.ts'
 import { testBuild } from '../support/service.ts'
@@ -41,11 +42,7 @@ const statementTimeoutMs = 500
 /** A service behind a link of its own, ready or not, and what it logs. */
 const start = async (t: TestContext, link: Link) => {
   const env = {
-    HOST: '127.0.0.1',
-    PORT: '0',
-    ADMIN_HOST: '127.0.0.1',
-    ADMIN_PORT: '0',
-    DRAIN_DELAY_MS: '0',
+    ...localEnv,
     DATABASE_URL: link.url,
     DATABASE_POOL: '2',
     DATABASE_ACQUIRE_TIMEOUT_MS: '500',

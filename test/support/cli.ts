@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { localEnv } from './env.ts'
 
 const entry = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
@@ -31,9 +32,8 @@ export const runCli = async (args: readonly string[], env: Record<string, string
 
 /** Starts `plimsoll serve ARGS` from the sources on free ports; returns when both of its ports listen. */
 export const serve = async (args: readonly string[], env: Record<string, string> = {}): Promise<Serving> => {
-  const ports = { HOST: '127.0.0.1', PORT: '0', ADMIN_HOST: '127.0.0.1', ADMIN_PORT: '0' }
   const child = spawn(process.execPath, [entry, 'serve', ...args], {
-    env: { ...process.env, ...ports, INSTANCE: 'e2e', DRAIN_DELAY_MS: '0', ...env },
+    env: { ...process.env, ...localEnv, INSTANCE: 'e2e', ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const exit = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string)

@@ -4,6 +4,7 @@ import pino from 'pino'
 import { parseConfig } from '../../src/service/config.ts'
 import { type Service, type ServiceDeps, startService } from '../../src/service/server.ts'
 import { processClock } from '../../src/kit/timers.ts'
+import { localEnv } from './env.ts'
 
 export type TestService = AsyncDisposable & {
   /** `http://127.0.0.1:PORT`, without a slash at the end. */
@@ -15,7 +16,7 @@ export type TestService = AsyncDisposable & {
 export const testBuild = { name: 'plimsoll', version: '0.0.0', revision: 'test' }
 
 /** One replica on a free port that stops without a delay. Without DATABASE_URL it runs without a database. */
-const testEnv = { HOST: '127.0.0.1', PORT: '0', INSTANCE: 'test', THREADS: '2', DRAIN_DELAY_MS: '0' }
+const testEnv = { ...localEnv, INSTANCE: 'test', THREADS: '2' }
 
 /**
  * Starts a service, and resolves when it is ready; drained by `await using` or `[Symbol.asyncDispose]()`.

@@ -17,14 +17,8 @@ export const parsePlan = (given: Readonly<Record<string, unknown>>): FaultPlan =
   const schema = planSchema()
   const result = schema.safeParse(given)
   if (result.success) return result.data
-  throw new InputError(mistakesOf(schema, given, new z.ZodError(result.error.issues.flatMap(eachUnknownKey))))
+  throw new InputError(mistakesOf(schema, given, result.error))
 }
-
-/** `mistakesOf` knows the fields of the outermost object only; an unknown one further in is told here, by its path. */
-const eachUnknownKey = (issue: z.core.$ZodIssue): z.core.$ZodIssue[] =>
-  issue.code !== 'unrecognized_keys' || issue.path.length === 0
-    ? [issue]
-    : issue.keys.map((key) => ({ code: 'custom', path: [...issue.path, key], message: issue.message }))
 
 const number = (min: number, max: number): z.ZodNumber => {
   const accepted = `a number from ${min} to ${max}`
