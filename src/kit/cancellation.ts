@@ -1,8 +1,13 @@
+import type { Span } from './trace.ts'
+
 /**
  * What a piece of work needs to know of the wish that it should stop: the part of `AbortSignal` that is used here. Every
- * `AbortSignal` is one; a lighter object can be one too.
+ * `AbortSignal` is one; a lighter object can be one too. Both it and what is recorded of the work belong to the request
+ * that the work is for, so it carries that, too.
  */
 export type Cancellation = {
+  /** What the work is a part of; undefined where that is not recorded. */
+  readonly span?: Span | undefined
   readonly aborted: boolean
   readonly reason: unknown
   throwIfAborted(): void

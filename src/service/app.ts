@@ -6,9 +6,10 @@ import { LeanKoa, type ServiceMiddleware } from './http/lean-koa.ts'
 import { answerProblem } from './http/problem.ts'
 import { Api } from './http/api.ts'
 import { Deadlines } from './http/deadlines.ts'
-import { dispatch, unmatched } from './http/router.ts'
+import { dispatch, routeFinder, unmatched } from './http/router.ts'
 import { routes } from './routes/index.ts'
 import type { RouteDeps } from './routes/route.ts'
+import type { Telemetry } from './telemetry/telemetry.ts'
 import type { Valkey } from './valkey.ts'
 
 export type AppDeps = RouteDeps & {
@@ -17,6 +18,8 @@ export type AppDeps = RouteDeps & {
   /** Undefined: the application has none. */
   readonly faults?: Faults
   readonly log?: Logger
+  /** Undefined: nothing is told of requests but what fails. */
+  readonly telemetry?: Telemetry | undefined
 }
 
 /** Makes the service's Koa application, ready to answer through `app.callback()`. */
@@ -33,7 +36,9 @@ export const createApp = (deps: AppDeps): LeanKoa => {
   const before = [rateLimit?.middleware, admission?.middleware, deps.faults?.middleware].filter(
     (part) => part !== undefined,
   )
-  return assemble({ headers, replies: http.replies, deadlines }, routes, deps, before)
+  const app = assemble({ headers, replies: http.replies, deadlines }, routes, deps, before)
+  app.observer = deps.telemetry?.requests
+  return app
 }
 
 const logUncounted = (log: Logger | undefined) => (event: 'uncounted' | 'counted', err?: unknown) =>
@@ -50,6 +55,7 @@ export const assemble = <Deps>(
   for (const route of routes) route(api, deps)
   const app = new LeanKoa(options)
   app.context.onerror = answerProblem
+  app.findRoute = routeFinder(api.router)
   app.use(nested(before, dispatch(api.router)))
   app.use(unmatched(api.router))
   return app

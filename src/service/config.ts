@@ -15,10 +15,11 @@ const wholeOrAuto = (preset: number | 'auto', max: number) => {
   ).default(preset === 'auto' ? cores : preset)
 }
 
+const choice = <const Words extends readonly string[]>(words: Words) =>
+  textAs(`one of ${words.join(', ')}`, (text): Words[number] | undefined => words.find((word) => word === text))
+
 const oneOf = <const Words extends readonly string[]>(preset: Words[number], words: Words) =>
-  textAs(`one of ${words.join(', ')}`, (text): Words[number] | undefined =>
-    words.find((word) => word === text),
-  ).default(preset as never)
+  choice(words).default(preset as never)
 
 const word = (accepted: string, shape: RegExp) => textAs(accepted, shaped(shape))
 
@@ -58,6 +59,26 @@ const readUpstreams = (text: string): Readonly<Record<string, string>> | undefin
 
 const secondMs = 1_000
 const minuteMs = 60 * secondMs
+
+const share = (text: string): number | undefined => {
+  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : NaN
+  return value >= 0 && value <= 1 ? value : undefined
+}
+
+/** `a=1,b=2` with values in percent-encoding, as OpenTelemetry's variables have it. */
+const readEncodedPairs = (text: string): Readonly<Record<string, string>> | undefined => {
+  const pairs = pairsOf(text, '=', /^\s*[!-+\--<>-~]{1,255}=[ -~]*$/)
+  try {
+    return pairs && Object.fromEntries(pairs.map(([name, value]) => [name.trim(), decodeURIComponent(value.trim())]))
+  } catch {
+    return undefined
+  }
+}
+
+const encodedPairs = 'name=value, separated by commas, with values in percent-encoding'
+const httpUrl = 'an http or https URL'
+const optionalUrl = () => optionalWord(httpUrl, /^https?:\/\/\S+$/)
+const k8sName = () => optionalWord('a name of Kubernetes', /^[\w.-]{1,253}$/)
 
 /** Every environment variable that the service reads, with what it accepts and its default. */
 const knobs = z.object({
@@ -108,7 +129,7 @@ const knobs = z.object({
   UPSTREAM_BREAKER_OPEN_MS: whole(5 * secondMs, 1, 60 * minuteMs),
 
   UPLOADS: word(storage, /^(s3:\/\/[\w.-]{3,63}(\/[\w./-]*)?|[^\0:]+)$/).default(join(tmpdir(), 'plimsoll-uploads')),
-  UPLOADS_S3_ENDPOINT: optionalWord('an http or https URL', /^https?:\/\/\S+$/),
+  UPLOADS_S3_ENDPOINT: optionalUrl(),
   UPLOADS_S3_REGION: word('the name of a region', /^[\w-]{1,64}$/).default('us-east-1'),
   MAX_UPLOAD_BYTES: whole(5 * 1024 ** 3, 1, 5 * 1024 ** 4),
   UPLOAD_IDLE_TIMEOUT_MS: whole(30 * secondMs, 1, 60 * minuteMs),
@@ -127,6 +148,37 @@ const knobs = z.object({
 
   DRAIN_DELAY_MS: whole(5 * secondMs, 0, 10 * minuteMs),
   DRAIN_TIMEOUT_MS: whole(20 * secondMs, 0, 60 * minuteMs),
+
+  TELEMETRY: oneOf('on', ['on', 'off']),
+  SLO_MS: whole(250, 1, 10 * minuteMs),
+  SLOW_REQUEST_MS: whole(secondMs, 1, 60 * minuteMs),
+
+  OTEL_SDK_DISABLED: oneOf('false', ['false', 'true']),
+  OTEL_SERVICE_NAME: optionalWord('a text', /^/),
+  OTEL_RESOURCE_ATTRIBUTES: textAs(encodedPairs, readEncodedPairs).optional(),
+  OTEL_TRACES_EXPORTER: choice(['otlp', 'console', 'none']).optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: optionalUrl(),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: optionalUrl(),
+  OTEL_EXPORTER_OTLP_PROTOCOL: oneOf('http/protobuf', ['http/protobuf', 'http/json', 'grpc']),
+  OTEL_EXPORTER_OTLP_HEADERS: textAs(encodedPairs, readEncodedPairs).optional(),
+  OTEL_EXPORTER_OTLP_TIMEOUT: whole(10 * secondMs, 1, 10 * minuteMs),
+  OTEL_TRACES_SAMPLER: oneOf('parentbased_traceidratio', [
+    'parentbased_traceidratio',
+    'parentbased_always_on',
+    'parentbased_always_off',
+    'traceidratio',
+    'always_on',
+    'always_off',
+  ]),
+  OTEL_TRACES_SAMPLER_ARG: textAs('a number from 0 to 1', share).default(0.1),
+  OTEL_BSP_MAX_QUEUE_SIZE: whole(2_048, 1, 1_000_000),
+  OTEL_BSP_MAX_EXPORT_BATCH_SIZE: whole(512, 1, 100_000),
+  OTEL_BSP_SCHEDULE_DELAY: whole(secondMs, 1, 10 * minuteMs),
+
+  POD_NAME: k8sName(),
+  POD_NAMESPACE: k8sName(),
+  POD_UID: k8sName(),
+  NODE_NAME: k8sName(),
 
   LOG_LEVEL: oneOf('info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
 })
@@ -150,7 +202,14 @@ export const parseConfig = (env: Readonly<Record<string, string | undefined>>, b
   return shapeConfig(result.data, build)
 }
 
-const secrets = new Set(['DATABASE_URL', 'CACHE_URL', 'UPSTREAMS', 'RATE_LIMIT_KEYS', 'ADMIN_TOKEN'])
+const secrets = new Set([
+  'DATABASE_URL',
+  'CACHE_URL',
+  'UPSTREAMS',
+  'RATE_LIMIT_KEYS',
+  'ADMIN_TOKEN',
+  'OTEL_EXPORTER_OTLP_HEADERS',
+])
 
 // A connection string carries a password: a mistake in it is told without the value.
 const hideSecret = <T extends { field: string; value: unknown }>(mistake: T): T =>
@@ -221,8 +280,58 @@ const shapeConfig = (knob: z.output<typeof knobs>, build: Build) =>
             statementTimeoutMs: knob.DATABASE_STATEMENT_TIMEOUT_MS,
           },
     drain: { delayMs: knob.DRAIN_DELAY_MS, timeoutMs: knob.DRAIN_TIMEOUT_MS },
+    /** Undefined: nothing is measured, traced, or logged of requests but what fails. */
+    telemetry: knob.TELEMETRY === 'off' ? undefined : shapeTelemetry(knob),
     logLevel: knob.LOG_LEVEL,
   })
+
+const shapeTelemetry = (knob: z.output<typeof knobs>) => ({
+  sloMs: knob.SLO_MS,
+  slowMs: knob.SLOW_REQUEST_MS,
+  /** Undefined: nobody is named to send traces to. */
+  tracing: hasTracing(knob) ? shapeTracing(knob) : undefined,
+})
+
+/** Without a collector nothing would be gained but an attempt each second to reach one at localhost. */
+const hasTracing = (knob: z.output<typeof knobs>): boolean => {
+  const endpoint = knob.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? knob.OTEL_EXPORTER_OTLP_ENDPOINT
+  const exporter = knob.OTEL_TRACES_EXPORTER ?? (endpoint === undefined ? 'none' : 'otlp')
+  return knob.OTEL_SDK_DISABLED === 'false' && exporter !== 'none'
+}
+
+const shapeTracing = (knob: z.output<typeof knobs>) => ({
+  sampling: {
+    parentBased: knob.OTEL_TRACES_SAMPLER.startsWith('parentbased_'),
+    ratio: ratioOf(knob.OTEL_TRACES_SAMPLER, knob.OTEL_TRACES_SAMPLER_ARG),
+  },
+  exporter: knob.OTEL_TRACES_EXPORTER === 'console' ? ('console' as const) : ('otlp' as const),
+  protocol: knob.OTEL_EXPORTER_OTLP_PROTOCOL,
+  /** The base URL, to which HTTP's exporters add `/v1/traces`. */
+  endpoint: knob.OTEL_EXPORTER_OTLP_ENDPOINT,
+  /** The URL of traces alone, taken as it is. */
+  tracesEndpoint: knob.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+  headers: knob.OTEL_EXPORTER_OTLP_HEADERS ?? {},
+  timeoutMs: knob.OTEL_EXPORTER_OTLP_TIMEOUT,
+  queueSize: knob.OTEL_BSP_MAX_QUEUE_SIZE,
+  batchSize: knob.OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+  delayMs: knob.OTEL_BSP_SCHEDULE_DELAY,
+  /** What is said of this process with each span, beside what the SDK finds out. */
+  resource: {
+    ...given('k8s.pod.name', knob.POD_NAME),
+    ...given('k8s.namespace.name', knob.POD_NAMESPACE),
+    ...given('k8s.pod.uid', knob.POD_UID),
+    ...given('k8s.node.name', knob.NODE_NAME),
+    'service.name': 'plimsoll',
+    ...knob.OTEL_RESOURCE_ATTRIBUTES,
+    ...given('service.name', knob.OTEL_SERVICE_NAME),
+  },
+})
+
+const ratioOf = (sampler: string, ratio: number): number =>
+  sampler.endsWith('always_on') ? 1 : sampler.endsWith('always_off') ? 0 : ratio
+
+const given = (name: string, value: string | undefined): Readonly<Record<string, string>> =>
+  value === undefined ? {} : { [name]: value }
 
 const windowSeconds = { s: 1, m: 60, h: 3_600 } as const
 

@@ -5,6 +5,7 @@ import { Faults } from './faults/faults.ts'
 import { obeyParent } from './faults/worker.ts'
 import type { Health } from './probes.ts'
 import { controlRoutes } from './routes/admin.ts'
+import type { MetricsSource } from './routes/metrics.ts'
 import { closeNow, freePort, startAdmin, startService, type ServiceDeps } from './server.ts'
 import type { WorkerMessage } from './workers.ts'
 
@@ -23,7 +24,11 @@ export const runService = (options: RunOptions): Promise<void> => {
 
 const runAlone = async (options: RunOptions): Promise<void> => {
   const service = await startService({ ...options, worker: 1 })
-  await using running = await admin(options, service.health, faultsOfProcess(service.faults))
+  await using running = await admin(options, {
+    health: service.health,
+    faults: faultsOfProcess(service.faults),
+    metrics: () => service.telemetry?.collect() ?? [],
+  })
   await running.ended
   await service.drain()
 }
@@ -36,7 +41,7 @@ const runParent = async (options: RunOptions): Promise<void> => {
     ...options,
     port: port === 0 ? await freePort(host) : port,
   })
-  await using running = await admin(options, workers.health, workers.faults)
+  await using running = await admin(options, { ...workers, metrics: () => [] })
   await running.ended
   await workers.drain()
 }
@@ -63,11 +68,17 @@ type Running = AsyncDisposable & {
   readonly ended: Promise<void>
 }
 
-const admin = async (options: RunOptions, health: () => Health, faults: FaultControl): Promise<Running> => {
+type Administered = {
+  readonly health: () => Health
+  readonly faults: FaultControl
+  readonly metrics: MetricsSource
+}
+
+const admin = async (options: RunOptions, { health, faults, metrics }: Administered): Promise<Running> => {
   const { config, log, signal } = options
   const { token } = config.admin
   const asked = Promise.withResolvers<void>()
-  const controls = { faults, drain: asked.resolve, token, log }
+  const controls = { faults, metrics, drain: asked.resolve, token, log }
   const server = await startAdmin(config, health, log, [(api) => controlRoutes(api, controls)])
   const ended = Promise.race([untilAborted(signal), asked.promise])
   return { ended, [Symbol.asyncDispose]: () => closeNow(server) }

@@ -16,6 +16,7 @@ import type { LeanKoa } from './http/lean-koa.ts'
 import { identify, type Identity } from './identity.ts'
 import { type Health, probes } from './probes.ts'
 import type { Clock } from '../kit/timers.ts'
+import { Telemetry } from './telemetry/telemetry.ts'
 import { createUploads, type Uploads } from './uploads/uploads.ts'
 import { createUpstreams, type Upstreams } from './upstreams/upstreams.ts'
 import { createThreads, type Threads } from './work/threads/pool.ts'
@@ -41,6 +42,8 @@ export type Service = {
   readonly address: AddressInfo
   readonly health: () => Health
   readonly faults: Faults
+  /** Undefined where it is off. */
+  readonly telemetry: Telemetry | undefined
   /** Ends it in order: see {@link drain}. A second call waits for the first. */
   readonly drain: () => Promise<void>
 }
@@ -54,6 +57,7 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
   const identity = identify(config, deps.worker)
   const faults = deps.faults ?? new Faults(deps)
   const state = new Lifecycle(config.database !== undefined, faults, deps.onHealth)
+  const telemetry = config.telemetry === undefined ? undefined : new Telemetry(config.telemetry, { ...deps, identity })
   const database = openDatabase(config, log, state)
   const valkey = makeValkey(deps)
   const cache = new ServiceCache({ ...deps, valkey })
@@ -67,7 +71,7 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
     clock: deps.clock,
     onFailure: (err) => log.error({ err }, 'the storage of uploads failed'),
   })
-  const app = createApp({ ...deps, identity, database, cache, threads, upstreams, uploads, valkey, faults })
+  const app = createApp({ ...deps, identity, database, cache, threads, upstreams, uploads, valkey, faults, telemetry })
   logErrors(app, log)
   const server = httpServer(app, config)
   const address = await listen(server, { ...config.http, shared: config.workers > 1 })
@@ -78,10 +82,25 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
     void database?.open()
     void valkey?.open()
     void cache.open()
+    void telemetry?.open()
   })
   const chores = startChores(database, log)
-  const parts = { app, server, database, cache, valkey, threads, upstreams, uploads, state, faults, chores, deps }
-  return { identity, address, health: () => state.health(), faults, drain: once(() => drain(parts)) }
+  const parts = {
+    app,
+    server,
+    database,
+    cache,
+    valkey,
+    threads,
+    upstreams,
+    uploads,
+    state,
+    faults,
+    chores,
+    telemetry,
+    deps,
+  }
+  return { identity, address, health: () => state.health(), faults, telemetry, drain: once(() => drain(parts)) }
 }
 
 /** Serves the probes and `more` on the admin port, for one process or for several workers behind it. */
@@ -118,6 +137,7 @@ type Parts = {
   readonly state: Lifecycle
   readonly faults: Faults
   readonly chores: NodeJS.Timeout
+  readonly telemetry: Telemetry | undefined
   readonly deps: ServiceDeps
 }
 
@@ -128,10 +148,12 @@ type Parts = {
  *    learn of a pod that goes only after some seconds;
  * 2. no new connections, idle ones closed, what is in flight finished, at most until the drain timeout;
  * 3. uploads that were cut, connections to upstreams, threads, the cache, then the database and Valkey: what requests use
- *    goes after the requests.
+ *    goes after the requests;
+ * 4. telemetry, which tells of all that.
  */
 const drain = async (parts: Parts): Promise<void> => {
-  const { app, server, database, cache, valkey, threads, upstreams, uploads, state, faults, chores, deps } = parts
+  const { app, server, database, cache, valkey, threads, upstreams, uploads, state, faults, chores } = parts
+  const { telemetry, deps } = parts
   const { config, log, clock } = deps
   log.info(config.drain, 'draining')
   state.draining()
@@ -150,6 +172,7 @@ const drain = async (parts: Parts): Promise<void> => {
   // It ends also when the database does not answer: after the time that its longest statement may take.
   await database?.[Symbol.asyncDispose]()
   await valkey?.[Symbol.asyncDispose]()
+  await telemetry?.[Symbol.asyncDispose]()
   log.info('drained')
 }
 

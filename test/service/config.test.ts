@@ -67,6 +67,7 @@ const defaults: Config = {
   threads: { size: Math.min(cores, 128), queueLength: 64 },
   database: undefined,
   drain: { delayMs: 5_000, timeoutMs: 20_000 },
+  telemetry: { sloMs: 250, slowMs: 1_000, tracing: undefined },
   logLevel: 'info',
 }
 
@@ -123,6 +124,10 @@ const settings: readonly (readonly [name: string, value: string, read: (config: 
     ['ADMIN_TOKEN', 'sixteen-or-longer', ({ admin }) => admin.token, 'sixteen-or-longer'],
     ['DRAIN_DELAY_MS', '7', ({ drain }) => drain.delayMs, 7],
     ['DRAIN_TIMEOUT_MS', '8', ({ drain }) => drain.timeoutMs, 8],
+    ['TELEMETRY', 'off', ({ telemetry }) => telemetry, undefined],
+    ['SLO_MS', '100', ({ telemetry }) => telemetry?.sloMs, 100],
+    ['SLOW_REQUEST_MS', '200', ({ telemetry }) => telemetry?.slowMs, 200],
+    ['OTEL_TRACES_EXPORTER', 'console', ({ telemetry }) => telemetry?.tracing?.exporter, 'console'],
     ['LOG_LEVEL', 'silent', ({ logLevel }) => logLevel, 'silent'],
   ]
 
@@ -133,6 +138,64 @@ for (const [name, value, read, expected] of settings) {
     assert.deepEqual(parse({ [name]: '' }), defaults)
   })
 }
+
+const collector = 'http://collector:4318'
+const tracingOf = (env: Env) => parse({ OTEL_EXPORTER_OTLP_ENDPOINT: collector, ...env }).telemetry?.tracing
+
+test('traces are made where somebody is named to send them to, one request in ten by default', () => {
+  assert.equal(tracingOf({ OTEL_EXPORTER_OTLP_ENDPOINT: '' }), undefined)
+  assert.equal(tracingOf({ OTEL_TRACES_EXPORTER: 'none' }), undefined)
+  assert.equal(tracingOf({ OTEL_SDK_DISABLED: 'true' }), undefined)
+  assert.deepEqual(tracingOf({}), {
+    sampling: { parentBased: true, ratio: 0.1 },
+    exporter: 'otlp',
+    protocol: 'http/protobuf',
+    endpoint: collector,
+    tracesEndpoint: undefined,
+    headers: {},
+    timeoutMs: 10_000,
+    queueSize: 2_048,
+    batchSize: 512,
+    delayMs: 1_000,
+    resource: { 'service.name': 'plimsoll' },
+  })
+})
+
+test("the samplers of OpenTelemetry's names are a ratio, and whether a parent is followed", () => {
+  const sampling = (name: string, ratio = '0.25') =>
+    tracingOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio })?.sampling
+  assert.deepEqual(sampling('always_on'), { parentBased: false, ratio: 1 })
+  assert.deepEqual(sampling('always_off'), { parentBased: false, ratio: 0 })
+  assert.deepEqual(sampling('traceidratio'), { parentBased: false, ratio: 0.25 })
+  assert.deepEqual(sampling('parentbased_traceidratio', '.5'), { parentBased: true, ratio: 0.5 })
+  assert.deepEqual(sampling('parentbased_always_on'), { parentBased: true, ratio: 1 })
+  assert.deepEqual(sampling('parentbased_always_off'), { parentBased: true, ratio: 0 })
+  assert.throws(() => sampling('jaeger_remote'), /parentbased_always_on/)
+  for (const ratio of ['1.1', '-1', '1e-3', 'a']) assert.throws(() => sampling('traceidratio', ratio), InputError)
+})
+
+test('attributes of the resource are decoded, and the name of the service stands above them', () => {
+  const OTEL_RESOURCE_ATTRIBUTES = 'team=a%20b,service.name=other'
+  assert.deepEqual(tracingOf({ OTEL_RESOURCE_ATTRIBUTES, POD_NAME: 'web-0', POD_UID: 'u', NODE_NAME: 'n' })?.resource, {
+    'service.name': 'other',
+    team: 'a b',
+    'k8s.pod.name': 'web-0',
+    'k8s.pod.uid': 'u',
+    'k8s.node.name': 'n',
+  })
+  const { resource } = tracingOf({ OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME: 'mine' })!
+  assert.equal(resource['service.name'], 'mine')
+  for (const wrong of ['nothing', 'a=%zz', '=b']) {
+    assert.throws(() => tracingOf({ OTEL_RESOURCE_ATTRIBUTES: wrong }), InputError, wrong)
+  }
+})
+
+test('the headers for the collector are not shown with a mistake in them', () => {
+  assert.throws(
+    () => tracingOf({ OTEL_EXPORTER_OTLP_HEADERS: 'canary' }),
+    (error) => error instanceof InputError && !error.message.includes('canary'),
+  )
+})
 
 const url = 'postgres://ann:canary@localhost:5432/shop'
 

@@ -92,7 +92,7 @@ class Turnstile {
       return this.#enterShared(ctx, next, this.#shared, policy, `${policy.name}:${client}`)
     // No address has a space.
     const name = owner === undefined ? client : `key ${owner}`
-    ctx.begunAtMs = this.#parts.clock.now()
+    if (ctx.begunAtMs === 0) ctx.begunAtMs = this.#parts.clock.now()
     return this.#judge(ctx, next, policy, this.#memory.take(name, ctx.begunAtMs))
   }
 
@@ -131,7 +131,10 @@ class Turnstile {
     let verdict: GcraVerdict
     try {
       verdict = await buckets.take(client)
+      // What follows begins now: to wait for Valkey is no sign of a load that is too high.
+      ctx.begunAtMs = 0
     } catch (why) {
+      ctx.begunAtMs = 0
       return this.#passUncounted(ctx, next, why)
     }
     if (!this.#counts) this.#tell(true)

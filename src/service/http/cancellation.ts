@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { ProblemCode } from '../../contract/problems.ts'
 import { Failure } from '../../kit/errors.ts'
+import type { Span } from '../../kit/trace.ts'
 import type { ServiceContext, Watch } from './lean-koa.ts'
 import type { Deadlines, Expiring } from './deadlines.ts'
 
@@ -67,6 +68,12 @@ class RequestCancellation implements Watch, Expiring {
     this.next = this.#requests.first
     this.#requests.first = this
     if (socket.destroyed) this.leave()
+  }
+
+  /** What the work for the request is a part of; undefined where that is not recorded. */
+  get span(): Span | undefined {
+    const { trace } = this.#ctx
+    return trace?.sampled === true ? trace.root : undefined
   }
 
   /** What is left until the deadline; Infinity without one. */

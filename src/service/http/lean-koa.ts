@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { inspect, types } from 'node:util'
+import type { ProblemCode } from '../../contract/problems.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
+import type { Trace } from '../../kit/trace.ts'
 import type { Deadlines } from './deadlines.ts'
 import Koa, { type DefaultState, type Middleware, type ParameterizedContext } from 'koa'
 
@@ -23,6 +25,16 @@ export type Watch = Cancellation & { end(): void }
 /** The leave to work that a request has been given; see `admission/`. */
 export type Permit = { release(ctx: ServiceContext): void }
 
+/** Told of each request; see `telemetry/`. */
+export type RequestObserver = {
+  /** Before the first middleware. */
+  began(ctx: ServiceContext): void
+  /** When the answer has been handed over whole, or will not be any more. */
+  ended(ctx: ServiceContext): void
+  /** What those shall join that are called for this request; undefined where nothing is traced. */
+  traceOf(ctx: ServiceContext): Trace | undefined
+}
+
 type LeanFields = {
   /** Hands the answer over as ready bytes. To everybody else it is as if status, type and `ctx.body` had been set. */
   reply(status: number, type: string, body: string | Buffer, headers?: readonly string[]): void
@@ -40,6 +52,14 @@ type LeanFields = {
    * high. Infinity: all of the work goes at the client's own pace.
    */
   requestedMs: number
+  /** When it arrived, on the service's clock; 0 where nobody observes requests. */
+  arrivedAtMs: number
+  /** Its trace, while it is recorded or others have been told its ids. */
+  trace: Trace | undefined
+  /** What it was answered outside 2xx and 3xx. */
+  problem: ProblemCode | undefined
+  /** What was thrown and is no answer: the cause of an `internal-error`. */
+  failure: unknown
   /** Path parameters of the matched route. */
   params: Readonly<Record<string, string>>
   /** Template of the matched route, as @koa/router names it. */
@@ -78,6 +98,10 @@ export class LeanKoa extends Koa {
   standardHeaders: readonly string[]
   /** How long a body may take that is read whole (`readJson`) or not at all. Default: as long as it takes. */
   bodyTimeoutMs: number | undefined = undefined
+  /** Default: nobody. */
+  observer: RequestObserver | undefined = undefined
+  /** The template of the route that a request is for, whether it came to it or not; undefined where there is none. */
+  findRoute: ((ctx: ServiceContext) => string | undefined) | undefined = undefined
   /** Those of the requests; undefined where they have none. */
   readonly deadlines: Deadlines | undefined
   readonly #newContext: ContextConstructor
@@ -96,6 +120,7 @@ export class LeanKoa extends Koa {
   // Koa calls it from callback(); its type declarations leave it out.
   async handleRequest(ctx: LeanContext, middleware: Next): Promise<void> {
     ctx.res.statusCode = 404
+    this.observer?.began(ctx as unknown as ServiceContext)
     try {
       await middleware(ctx)
       if (ctx.prepared === undefined) await this.#answerAsKoa(ctx)
@@ -106,6 +131,7 @@ export class LeanKoa extends Koa {
     }
     ctx.cancellation?.end()
     ctx.permit?.release(ctx as unknown as ServiceContext)
+    if (this.observer !== undefined) tellEnd(this.observer, ctx as unknown as ServiceContext)
     if (!ctx.req.complete && this.bodyTimeoutMs !== undefined) cutUnlessComplete(ctx.req, this.bodyTimeoutMs)
   }
 
@@ -142,6 +168,13 @@ export class LeanKoa extends Koa {
     const headers = [...extraHeaders, ...this.standardHeaders]
     for (let i = 0; i < headers.length; i += 2) res.setHeader(headers[i]!, headers[i + 1]!)
   }
+}
+
+const tellEnd = (observer: RequestObserver, ctx: ServiceContext): void => {
+  const { res } = ctx
+  if (res.writableEnded || res.closed) observer.ended(ctx)
+  // A body that is still being sent.
+  else res.once('close', () => observer.ended(ctx))
 }
 
 /**
@@ -215,6 +248,10 @@ const contextConstructor = (app: Koa, replies: 'direct' | 'koa'): ContextConstru
     permit: Permit | undefined = undefined
     begunAtMs = 0
     requestedMs = 0
+    arrivedAtMs = 0
+    trace: Trace | undefined = undefined
+    problem: ProblemCode | undefined = undefined
+    failure: unknown = undefined
     _matchedRoute: string | RegExp | undefined = undefined
     _request: LeanRequest | undefined = undefined
     _response: LeanResponse | undefined = undefined

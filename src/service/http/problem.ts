@@ -49,7 +49,12 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
   if (error === null || error === undefined) return
   const { res } = this
   const answer = answerTo(error)
-  if (answer.code === 'internal-error') this.app.emit('error', error, this)
+  const ctx = this as unknown as ServiceContext
+  ctx.problem = answer.code
+  if (answer.code === 'internal-error') {
+    ctx.failure = error
+    this.app.emit('error', error, this)
+  }
   if (res.writableEnded || res.destroyed) return
   // Half an answer is out: only a cut connection tells the client that it is not whole.
   if (res.headersSent) return void res.destroy()
@@ -57,7 +62,7 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
   const id = requestId(this.req.headers['x-request-id'])
   const { status } = problems[answer.code]
   const body = JSON.stringify(problemDetails(answer, id))
-  ;(this.app as LeanKoa).setStandardHeaders(this as unknown as ServiceContext)
+  ;(this.app as LeanKoa).setStandardHeaders(ctx)
   res.writeHead(status, {
     ...answer.headers,
     'Content-Type': 'application/problem+json',
@@ -81,6 +86,7 @@ export const problemReply = (
   const { status } = problems[code]
   const [head, tail] = JSON.stringify(problemDetails({ code, headers: {}, detail }, idMark)).split(idMark)
   return (ctx, retryAfterSeconds) => {
+    ctx.problem = code
     const id = requestId(rawHeader(ctx.req, 'x-request-id'))
     const more = ['Cache-Control', 'no-store', 'X-Request-Id', id, 'Retry-After', String(Math.ceil(retryAfterSeconds))]
     ctx.reply(status, 'application/problem+json', head + id + tail!, more)

@@ -34,6 +34,20 @@ export const dispatch = (router: ServiceRouter): ServiceMiddleware => {
   }
 }
 
+/** Finds the template of the route that a request is for, without going there. */
+export const routeFinder = (router: ServiceRouter): ((ctx: ServiceContext) => string | undefined) => {
+  let byTarget: ReadonlyMap<string, StaticRoute> | undefined
+  return (ctx) => {
+    byTarget ??= staticRoutes(router)
+    const method = ctx.req.method!
+    const path = pathOf(ctx.req.url!)
+    const plain = byTarget.get(`${method} ${path}`)?.template
+    if (plain !== undefined) return plain
+    const template = router.match(path, method).pathAndMethod.find(({ methods }) => methods.length > 0)?.path
+    return typeof template === 'string' ? template : undefined
+  }
+}
+
 /** Koa reads a target in absolute form (`GET http://[ HTTP/1.1`) with a parser that throws. */
 const requireReadable = (ctx: ServiceContext): void => {
   try {
