@@ -15,6 +15,50 @@ export type Cancellation = {
   removeEventListener(type: 'abort', listener: () => void): void
 }
 
+/** The same wish for work that is recorded as a part of `span`, and not of what the wish is for. */
+export const within = (span: Span | undefined, cancel: Cancellation): Cancellation =>
+  span === undefined ? cancel : new Within(span, cancel)
+
+class Within implements Cancellation {
+  readonly span: Span
+  readonly #cancel: Cancellation
+
+  constructor(span: Span, cancel: Cancellation) {
+    this.span = span
+    this.#cancel = cancel
+  }
+
+  get aborted(): boolean {
+    return this.#cancel.aborted
+  }
+
+  get reason(): unknown {
+    return this.#cancel.reason
+  }
+
+  throwIfAborted(): void {
+    this.#cancel.throwIfAborted()
+  }
+
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void {
+    this.#cancel.addEventListener(type, listener, options)
+  }
+
+  removeEventListener(type: 'abort', listener: () => void): void {
+    this.#cancel.removeEventListener(type, listener)
+  }
+}
+
+/** For work that is recorded as a part of `span` and must not be stopped. */
+export const unstoppable = (span: Span): Cancellation => ({
+  span,
+  aborted: false,
+  reason: undefined,
+  throwIfAborted: () => {},
+  addEventListener: () => {},
+  removeEventListener: () => {},
+})
+
 /** Resolves when the signal aborts; at once if it has. */
 export const untilAborted = (signal: Cancellation): Promise<void> =>
   new Promise((resolve) => {

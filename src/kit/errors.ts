@@ -45,6 +45,18 @@ export class Failure<Code extends string = string> extends Error {
   }
 }
 
+/**
+ * What went wrong, in a word of few, for spans and metrics: the code of an error where it has one, otherwise its class.
+ * Never its message, which may tell of values.
+ */
+export const errorTypeOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return otherType
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' && code !== '' ? code : error.name
+}
+
+const otherType = '_OTHER'
+
 const longestShown = 80
 
 const show = (value: unknown): string => {

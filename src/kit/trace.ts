@@ -87,10 +87,14 @@ export class Span {
     return (this.#id ??= this.trace.options.newSpanId())
   }
 
-  /** Begins a part of this span, now unless told otherwise. */
+  /**
+   * Begins a part of this span, now unless told otherwise. Nothing is told of one that begins when its trace has ended: work
+   * that others wait for, too, may go on then.
+   */
   child(name: string, kind: SpanKind = 'internal', startMs: number = this.trace.options.clock.now()): Span {
     const { trace } = this
     const span = new Span(trace, this, name, kind, startMs)
+    if (!Number.isNaN(trace.root.endMs)) return span
     if (trace.spans.length < mostSpans) trace.spans.push(span)
     else trace.left++
     return span

@@ -4,7 +4,9 @@ import { test, type TestContext } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
 import { Failure } from '../../src/kit/errors.ts'
+import { processClock } from '../../src/kit/timers.ts'
 import { createThreads, type Threads, type ThreadsOptions } from '../../src/service/work/threads/pool.ts'
+import { cancelOf, recordedTrace } from '../support/trace.ts'
 
 const open = (t: TestContext, options: ThreadsOptions): Threads => {
   const threads = createThreads(options)
@@ -224,4 +226,48 @@ test('closing threads that were never used starts none', limits, async (t) => {
   const threads = open(t, { size: 4, queueLength: 0 })
   await threads.close({ timeoutMs: 1_000 })
   assert.equal(started.length, 0)
+})
+
+test('a task that waits for a thread shows how long, and then how long it ran', async (t) => {
+  const threads = await openWarm(t, { size: 1, queueLength: 2 })
+  const { root, spans } = recordedTrace(processClock)
+  const controller = new AbortController()
+  const running = threads.sleep(60_000, controller.signal).catch(() => {})
+  const waiting = threads.sleep(1, cancelOf(root))
+  const given = new AbortController()
+  const unwanted = threads.sleep(1, cancelOf(root, given))
+  await setTimeout(30)
+  given.abort(new Failure('client-closed-request'))
+  await assert.rejects(unwanted)
+  controller.abort(new Error('enough'))
+  await Promise.all([running, waiting])
+  const seen = spans.map(({ name, parent, errorType }) => [name, parent!.name, errorType])
+  assert.deepEqual(seen, [
+    ['thread', 'request', undefined],
+    ['thread queue', 'thread', undefined],
+    ['thread', 'request', 'client-closed-request'],
+    ['thread queue', 'thread', 'client-closed-request'],
+    ['thread run', 'thread', undefined],
+  ])
+  const [task, queue, , , run] = spans
+  assert.ok(queue!.endMs - queue!.startMs >= 29)
+  assert.deepEqual([task!.startMs, task!.endMs >= run!.endMs], [queue!.startMs, true])
+  assert.ok(run!.startMs >= queue!.endMs)
+  assert.deepEqual([threads.queued.value, threads.waits.counts.reduce((sum, count) => sum + count)], [0, 3])
+})
+
+test('the integrals of the threads are the time that tasks ran and waited', async (t) => {
+  const threads = await openWarm(t, { size: 1, queueLength: 2 })
+  await Promise.all([threads.sleep(40), threads.sleep(40)])
+  await until(() => threads.stats().busy === 0)
+  assert.deepEqual([threads.busy.value, threads.queued.value], [0, 0])
+  const nowMs = performance.now()
+  // The second waited for about as long as the first ran.
+  assert.ok(threads.busy.seconds(nowMs) >= 0.079)
+  assert.ok(threads.queued.seconds(nowMs) >= 0.039)
+  assert.ok(threads.queued.seconds(nowMs) <= threads.busy.seconds(nowMs))
+  assert.equal(
+    threads.waits.counts.reduce((sum, count) => sum + count),
+    2,
+  )
 })

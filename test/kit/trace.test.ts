@@ -6,10 +6,11 @@ import { mostSpans, parentHeaders, readParent, type RemoteParent, Trace } from '
 let nowMs = 0
 const clock = { now: () => nowMs, setTimeout: () => undefined, clearTimeout: () => {} }
 
+const id = (length: number, number: number): string => String(number).padStart(length, '0')
+
 /** A trace whose ids are counted, so that it is seen when one is made. */
 const newTrace = (parent?: RemoteParent, sampled = true) => {
   const made = { trace: 0, span: 0 }
-  const id = (length: number, number: number): string => String(number).padStart(length, '0')
   const trace = new Trace({
     clock,
     name: 'GET /',
@@ -25,7 +26,7 @@ const newTrace = (parent?: RemoteParent, sampled = true) => {
 
 const hex = (length: number) =>
   fc
-    .array(fc.constantFrom(...'0123456789abcdef'), { minLength: length, maxLength: length })
+    .array(fc.constantFrom(...'0123456789abcdef'.split('')), { minLength: length, maxLength: length })
     .map((digits) => digits.join(''))
     .filter((id) => !/^0+$/.test(id))
 
@@ -61,12 +62,13 @@ test('a traceparent that the specification calls invalid is none', () => {
     `00-${trace}-${span}-1`,
     ` 00-${trace}-${span}-01`,
   ]) {
-    assert.equal(readParent(invalid, undefined), undefined, invalid)
+    assert.equal(readParent(invalid, undefined), undefined, String(invalid))
   }
 })
 
+const read = (flags: string) => readParent(`cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-${flags}`, undefined)
+
 test('of a later version what is known is read, and of the flags the one that is known', () => {
-  const read = (flags: string) => readParent(`cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-${flags}`, undefined)
   assert.equal(read('01-what-the-future-brings')?.sampled, true)
   assert.equal(read('03')?.sampled, true)
   assert.equal(read('02')?.sampled, false)
@@ -106,4 +108,14 @@ test('a trace keeps so many spans and counts the rest, which go on as if they we
   spans.at(-1)!.child('below').end()
   assert.equal(trace.spans.length, mostSpans)
   assert.equal(trace.left, 4)
+})
+
+test('a trace that has ended takes no more spans: what goes on for others is none of its', () => {
+  const { trace } = newTrace()
+  const open = trace.root.child('open')
+  trace.root.end()
+  open.child('below').end()
+  trace.root.child('late')
+  assert.deepEqual(trace.spans, [open])
+  assert.equal(trace.left, 0)
 })

@@ -6,6 +6,7 @@ import { problemReply } from '../http/problem.ts'
 import { rawHeader } from '../http/raw-header.ts'
 import { AdaptiveLimit } from './adaptive-limit.ts'
 import { Limiter, type LimiterOptions } from './limiter.ts'
+import type { AdmissionMeter } from './meter.ts'
 import { priorities, type Priority, type Rank, Waiting } from './queue.ts'
 
 export type AdmissionConfig = LimiterOptions & {
@@ -19,6 +20,8 @@ export type AdmissionParts = {
   readonly clock: Clock
   /** Calls back once, after the event loop has looked for new requests; default `setImmediate`. */
   readonly nextTurn?: (callback: () => void) => unknown
+  /** Default: nothing is measured but what is counted. */
+  readonly meter?: AdmissionMeter | undefined
 }
 
 /** Why a request was refused. */
@@ -72,6 +75,9 @@ class Gate implements Permit {
   readonly #priorityHeader: string | undefined
   readonly #clock: Clock
   readonly #nextTurn: (callback: () => void) => unknown
+  readonly #meter: AdmissionMeter | undefined
+  /** The permit of a request whose time in flight has been measured already. */
+  readonly #measured: Permit = { release: (ctx) => this.#free(ctx) }
   readonly #turn = (): void => this.#takeTurn()
   readonly #stretches = new Stretches()
   readonly #rate = new ReleaseRate()
@@ -81,12 +87,13 @@ class Gate implements Permit {
   #accepted = 0
   #withdrawn = 0
 
-  constructor(config: AdmissionConfig, { clock, nextTurn = setImmediate }: AdmissionParts) {
+  constructor(config: AdmissionConfig, { clock, nextTurn = setImmediate, meter }: AdmissionParts) {
     this.#limiter = new Limiter(config)
     this.#adaptive = config.mode === 'adaptive' ? new AdaptiveLimit({ maxLimit: config.maxInFlight }) : undefined
     this.#priorityHeader = config.priorityHeader
     this.#clock = clock
     this.#nextTurn = nextTurn
+    this.#meter = meter
   }
 
   /** The middleware. What has a slot at once costs two looks at the clock and nothing that must be collected. */
@@ -98,6 +105,11 @@ class Gate implements Permit {
 
   /** Called when a handler has ended that had a slot. */
   release(ctx: ServiceContext): void {
+    this.#meter?.inFlight.remove(this.#clock.now())
+    this.#free(ctx)
+  }
+
+  #free(ctx: ServiceContext): void {
     this.#rate.count++
     if (this.#adaptive !== undefined) this.#learn(this.#adaptive, ctx)
     this.#limiter.release()
@@ -122,8 +134,14 @@ class Gate implements Permit {
     this.#accepted++
     ctx.permit = this
     ctx.begunAtMs = startMs
+    const meter = this.#meter
+    meter?.inFlight.add(startMs)
     const ended = next()
     const endMs = this.#clock.now()
+    if (meter !== undefined && isAnswered(ctx)) {
+      ctx.permit = this.#measured
+      meter.inFlight.remove(endMs)
+    }
     if (endMs - startMs > longStretchMs) this.#note(startMs, endMs)
     return ended
   }
@@ -152,8 +170,10 @@ class Gate implements Permit {
   }
 
   async #queued(entry: Queued, next: Next): Promise<unknown> {
-    const { ctx } = entry
+    const { ctx, queuedAtMs } = entry
     const gone = this.#watch(entry)
+    this.#meter?.queued.add(queuedAtMs)
+    const span = gone.span?.child('admission queue', 'internal', queuedAtMs)
     const leave = (): void => {
       if (!this.#limiter.withdraw(entry)) return
       this.#withdrawn++
@@ -164,8 +184,11 @@ class Gate implements Permit {
     if (!this.#timerSet) this.#setTimer()
     const end = await entry.ended
     gone.removeEventListener('abort', leave)
+    const nowMs = this.#clock.now()
+    this.#meter?.waited(queuedAtMs, nowMs)
+    span?.set('plimsoll.outcome', end).end(end === 'started' ? undefined : end, nowMs)
     if (end === 'withdrawn') throw gone.reason as Failure
-    return end === 'started' ? this.#run(ctx, next, this.#clock.now()) : undefined
+    return end === 'started' ? this.#run(ctx, next, nowMs) : undefined
   }
 
   /** Throws where the request's deadline cannot be read. */
@@ -187,7 +210,7 @@ class Gate implements Permit {
 
   #refuse(entry: Queued, why: Refusal): void {
     this.#reply(entry.ctx, why)
-    entry.end('refused')
+    entry.end(why)
   }
 
   #reply(ctx: ServiceContext, why: Refusal): void {
@@ -232,6 +255,12 @@ class Gate implements Permit {
   }
 }
 
+/**
+ * Whether a handler has ended already: it has nothing left to do but to be told so, a microtask later. Of others nothing is
+ * known before they end, and that takes a look at the clock.
+ */
+const isAnswered = (ctx: ServiceContext): boolean => ctx.prepared !== undefined
+
 const critical: Rank = 0
 const normal: Rank = 1
 
@@ -255,7 +284,7 @@ const refusals: Readonly<Record<Refusal, ReturnType<typeof problemReply>>> = {
 /** What the middleware returns where the answer is written already. */
 const answered = Promise.resolve()
 
-type End = 'started' | 'refused' | 'withdrawn'
+type End = 'started' | Refusal | 'withdrawn'
 
 /** A request that waits. */
 class Queued extends Waiting {

@@ -1,6 +1,8 @@
+import { errorTypeOf } from '../../kit/errors.ts'
 import type { Clock } from '../../kit/timers.ts'
 import type { ServiceContext, ServiceMiddleware } from '../http/lean-koa.ts'
 import { problemReply } from '../http/problem.ts'
+import { recordedSpan } from '../http/recorded-span.ts'
 import { rawHeader } from '../http/raw-header.ts'
 import type { Valkey } from '../valkey.ts'
 import type { GcraLimit, GcraVerdict } from './gcra.ts'
@@ -128,12 +130,15 @@ class Turnstile {
     policy: Policy,
     client: string,
   ): Promise<unknown> {
+    const span = recordedSpan(ctx)?.child('rate limit', 'client').set('db.system.name', 'redis')
     let verdict: GcraVerdict
     try {
       verdict = await buckets.take(client)
+      span?.set('plimsoll.decision', verdict.allowed ? 'allowed' : 'refused').end()
       // What follows begins now: to wait for Valkey is no sign of a load that is too high.
       ctx.begunAtMs = 0
     } catch (why) {
+      span?.set('plimsoll.decision', 'uncounted').end(errorTypeOf(why))
       ctx.begunAtMs = 0
       return this.#passUncounted(ctx, next, why)
     }

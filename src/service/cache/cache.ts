@@ -1,6 +1,8 @@
 import { LRUCache } from 'lru-cache'
-import type { Cancellation } from '../../kit/cancellation.ts'
+import { type Cancellation, within } from '../../kit/cancellation.ts'
+import { errorTypeOf } from '../../kit/errors.ts'
 import type { Clock } from '../../kit/timers.ts'
+import type { Span } from '../../kit/trace.ts'
 import { Flight } from './flight.ts'
 
 export type CacheOptions = {
@@ -51,6 +53,8 @@ export type CacheStats = {
   /** Keys that were not in memory. `misses - loads` at one key each is what single flight has saved. */
   readonly misses: number
   readonly loads: number
+  /** Loads that found out what there is. */
+  readonly loaded: number
   /** Loads that failed; one that nobody waited for any more did not. */
   readonly errors: number
   readonly entries: number
@@ -80,6 +84,7 @@ export class Cache<Key extends string | number, Value> {
   #stale = 0
   #misses = 0
   #loads = 0
+  #loaded = 0
   #errors = 0
 
   constructor(options: CacheOptions) {
@@ -148,6 +153,7 @@ export class Cache<Key extends string | number, Value> {
       stale: this.#stale,
       misses: this.#misses,
       loads: this.#loads,
+      loaded: this.#loaded,
       errors: this.#errors,
       entries: this.#entries?.size ?? 0,
     }
@@ -178,7 +184,7 @@ export class Cache<Key extends string | number, Value> {
     cancel: Cancellation = neverCancelled,
   ): Promise<Lookup<(Value | undefined)[]>> {
     this.#misses += keys.length
-    const found = await this.#load([...new Set(keys)], load, cancel)
+    const found = await this.#load([...new Set(keys)], load, cancel, cancel.span)
     return { value: keys.map((key) => found.get(key)?.value), source: 'bypass', freshMs: 0 }
   }
 
@@ -191,7 +197,7 @@ export class Cache<Key extends string | number, Value> {
     cancel: Cancellation | undefined,
   ): Promise<Source> {
     const unclaimed = missing.map((i) => keys[i]!).filter((key) => !this.#flights.has(key))
-    if (unclaimed.length > 0) this.#launch(new Set(unclaimed), load)
+    if (unclaimed.length > 0) this.#launch(new Set(unclaimed), load, cancel?.span)
     const flights = missing.map((i) => this.#flights.get(keys[i]!)!)
     const joined = new Map([...new Set(flights)].map((flight) => [flight, flight.join(cancel)]))
     const landed = new Map<LoadFlight<Key, Value>, Found<Key, Value>>()
@@ -207,10 +213,11 @@ export class Cache<Key extends string | number, Value> {
     if (unclaimed.length > 0) this.#launch(new Set(unclaimed), load)
   }
 
-  #launch(keys: ReadonlySet<Key>, load: LoadMany<Key, Value>): void {
+  /** `parent`: of who began it; what others have to do with it is not recorded. */
+  #launch(keys: ReadonlySet<Key>, load: LoadMany<Key, Value>, parent?: Span): void {
     const fly = async (cancel: Cancellation): Promise<Found<Key, Value>> => {
       try {
-        const found = await this.#load([...keys], load, cancel)
+        const found = await this.#load([...keys], load, cancel, parent)
         this.#release(keys, flight, (key) => this.#store(key, found.get(key)))
         return found
       } catch (error) {
@@ -231,12 +238,22 @@ export class Cache<Key extends string | number, Value> {
     }
   }
 
-  async #load(keys: readonly Key[], load: LoadMany<Key, Value>, cancel: Cancellation): Promise<Found<Key, Value>> {
+  async #load(
+    keys: readonly Key[],
+    load: LoadMany<Key, Value>,
+    cancel: Cancellation,
+    parent: Span | undefined,
+  ): Promise<Found<Key, Value>> {
     this.#loads++
+    const span = parent?.child('cache').set('plimsoll.cache.keys', keys.length)
     try {
-      return new Map((await load(keys, cancel)).map((loaded) => [loaded.key, loaded]))
+      const loaded = await load(keys, within(span, cancel))
+      this.#loaded++
+      span?.end()
+      return new Map(loaded.map((one) => [one.key, one]))
     } catch (error) {
       if (!cancel.aborted) this.#errors++
+      span?.end(errorTypeOf(error))
       throw error
     }
   }

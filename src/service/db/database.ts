@@ -1,10 +1,11 @@
 import type pg from 'pg'
 import type { ProblemCode } from '../../contract/problems.ts'
-import type { Cancellation } from '../../kit/cancellation.ts'
+import { type Cancellation, unstoppable } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
 import { unavailable } from './failure.ts'
 import type { Pipeline } from './pipeline.ts'
-import type { Session, SessionPool } from './pool.ts'
+import type { DatabaseObserver } from './observer.ts'
+import type { PoolStats, Session, SessionPool } from './pool.ts'
 import { begin, commit, rollback } from './queries/transaction-control.ts'
 import type { Statement, Value } from './statement.ts'
 
@@ -21,6 +22,8 @@ export type DatabaseOptions = {
   readonly statementTimeoutMs: number
   /** Told of each change between reachable and not, or of its reason, and of errors on idle connections. */
   readonly onEvent: (event: 'reachable' | 'unreachable' | 'idle-error', why?: Error) => void
+  /** Default: nobody. */
+  readonly observer?: DatabaseObserver | undefined
 }
 
 /** The service's database: short statements share a connection, transactions and long statements borrow one. */
@@ -51,9 +54,9 @@ export class Database implements Session, AsyncDisposable {
       // Timestamps are read as text: whatever the server's defaults are, they come in this one form.
       options: '-c TimeZone=UTC -c DateStyle=ISO',
     }
-    const { statementTimeoutMs, onEvent } = options
+    const { statementTimeoutMs, onEvent, observer } = options
     const onChange = (why?: Error): void => this.#changed(why, onEvent)
-    const newPipeline = (): Pipeline => new Pipeline({ connection, statementTimeoutMs, onChange })
+    const newPipeline = (): Pipeline => new Pipeline({ connection, statementTimeoutMs, onChange, observer })
     this.#pipelines = Array.from({ length: options.pipelines }, newPipeline)
     this.#pool = new SessionPool({
       ...options,
@@ -67,9 +70,10 @@ export class Database implements Session, AsyncDisposable {
     return this.#pipelines.some((pipeline) => pipeline.up)
   }
 
-  get stats(): { readonly size: number; readonly idle: number; readonly waiting: number; readonly pipelined: number } {
+  get stats(): PoolStats & { readonly poolSize: number; readonly pipelined: number } {
     return {
       ...(this.#pool?.stats ?? noSessions),
+      poolSize: this.#options.poolSize,
       pipelined: this.#pipelines.reduce((sum, { inFlight }) => sum + inFlight, 0),
     }
   }
@@ -116,16 +120,18 @@ export class Database implements Session, AsyncDisposable {
    * Throws also when one of its statements failed and `use` returned nevertheless: nothing of it is then stored.
    */
   transaction<Result>(use: (session: Session) => Promise<Result>, cancel?: Cancellation): Promise<Result> {
+    const span = cancel?.span
+    const frame = span === undefined ? undefined : unstoppable(span)
     return this.#lend(async (session) => {
-      await session.run(begin, [])
+      await session.run(begin, [], frame)
       try {
         const result = await use(cancel === undefined ? session : cancelledBy(cancel, session))
         cancel?.throwIfAborted()
-        await session.run(commit, [])
+        await session.run(commit, [], frame)
         return result
       } catch (error) {
         // Where the connection is gone, so is the transaction.
-        await session.run(rollback, []).catch(() => {})
+        await session.run(rollback, [], frame).catch(() => {})
         throw error
       }
     }, cancel)
@@ -168,7 +174,7 @@ const cancelledBy = (cancel: Cancellation, session: Session): Session => ({
   run: (statement, values, own = cancel) => session.run(statement, values, own),
 })
 
-const noSessions = { size: 0, idle: 0, waiting: 0 }
+const noSessions = { size: 0, idle: 0, waiting: 0, timeouts: 0 }
 
 /** The database, for a route that cannot do without; throws `database-not-configured` where there is none. */
 export const requireDatabase = (database: Database | undefined): Database => {

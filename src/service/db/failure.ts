@@ -52,7 +52,8 @@ const problemOf = (error: Error): ProblemCode | undefined => {
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 const connectionStates = /^(08|53|57P0|28|3D)/
 
-const sqlState = (error: unknown): string | undefined => {
+/** The SQLSTATE of an error that the server has sent; undefined for any other. */
+export const sqlState = (error: unknown): string | undefined => {
   const { code, severity } = error as { code?: unknown; severity?: unknown }
   return typeof code === 'string' && code.length === 5 && severity !== undefined ? code : undefined
 }

@@ -3,6 +3,8 @@ import type { Cancellation } from '../../kit/cancellation.ts'
 import { Abandoned, type Conveyor } from './abandoned.ts'
 import { type Backend, requestCancel } from './cancel-request.ts'
 import { databaseFailure, isCancelled, isStalePlan, isUnavailable } from './failure.ts'
+import type { Span } from '../../kit/trace.ts'
+import type { DatabaseObserver } from './observer.ts'
 import { type Flush, Outbox, type Sink } from './outbox.ts'
 import type { Fields, Statement, Value } from './statement.ts'
 
@@ -22,6 +24,7 @@ type Wire = {
 /** One of pg's clients, connected, and the outbox that its statements are written through. */
 export class Line implements Conveyor {
   readonly outbox: Outbox
+  readonly observer: DatabaseObserver | undefined
   readonly #client: pg.ClientBase
   readonly #wire: Wire
   readonly #abandoned = new Abandoned(this)
@@ -29,7 +32,8 @@ export class Line implements Conveyor {
   #answered = 0
   #lost = false
 
-  constructor(client: pg.ClientBase, flush: Flush) {
+  constructor(client: pg.ClientBase, flush: Flush, observer?: DatabaseObserver) {
+    this.observer = observer
     this.#client = client
     this.#wire = (client as unknown as { connection: Wire }).connection
     this.outbox = new Outbox(this.#wire.stream, flush)
@@ -160,6 +164,10 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
   readonly #values: readonly Value[]
   readonly #cancel: Cancellation | undefined
   readonly #abort: (() => void) | undefined
+  readonly #startMs: number
+  readonly #span: Span | undefined
+  /** Undefined from when it has been told of the end. */
+  #observer: DatabaseObserver | undefined
   #found: Row[] = []
   #failure: unknown = undefined
   #resolve!: (rows: Row[]) => void
@@ -180,6 +188,11 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
     this.#values = values
     this.#cancel = cancel
     this.#abort = cancel === undefined ? undefined : () => this.#abandon(cancel.reason, settles)
+    const { observer } = line
+    this.#observer = observer
+    this.#startMs = observer === undefined ? 0 : observer.now()
+    const parent = observer === undefined ? undefined : cancel?.span
+    this.#span = parent === undefined ? undefined : observer!.span(statement, parent, this.#startMs)
   }
 
   /** Its rows or error; to be asked for once, before it is submitted. */
@@ -221,6 +234,7 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
   handleReadyForQuery(): void {
     this.#line.goneOn()
     this.#forget()
+    this.#tell(this.#failure)
     if (this.#failure === undefined) this.#resolve(this.#found)
     else this.#reject(this.#failure)
   }
@@ -234,7 +248,9 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
       return
     }
     this.#forget()
-    this.#reject(unwanted && isCancelled(error) ? this.#cancel.reason : this.#line.failure(error))
+    const isOurs = unwanted && isCancelled(error)
+    this.#tell(isOurs ? this.#cancel.reason : error)
+    this.#reject(isOurs ? this.#cancel.reason : this.#line.failure(error))
   }
 
   handleRowDescription(): void {}
@@ -246,7 +262,17 @@ class PreparedQuery<Row> extends QueryShape implements Resendable {
   }
 
   #abandon(reason: unknown, settles: Settles): void {
-    if (settles === 'at-once') this.#reject(reason)
+    if (settles === 'at-once') {
+      this.#tell(reason)
+      this.#reject(reason)
+    }
     this.#line.abandon(this.turn)
+  }
+
+  #tell(error: unknown): void {
+    const observer = this.#observer
+    if (observer === undefined) return
+    this.#observer = undefined
+    observer.statementEnded(this.#statement, this.#startMs, this.#span, error)
   }
 }

@@ -4,6 +4,7 @@ import type { Cancellation } from '../../kit/cancellation.ts'
 import { Failure } from '../../kit/errors.ts'
 import { silence, unavailable } from './failure.ts'
 import { graceMs, Line, type Settles } from './line.ts'
+import type { DatabaseObserver } from './observer.ts'
 import type { Statement, Value } from './statement.ts'
 
 export type PipelineOptions = {
@@ -12,6 +13,7 @@ export type PipelineOptions = {
   readonly statementTimeoutMs: number
   /** Told when it came up, and with the reason when it went down or an attempt to connect failed. */
   readonly onChange: (why?: Error) => void
+  readonly observer?: DatabaseObserver | undefined
 }
 
 /** Between two attempts to connect. The database may come back at any moment, and clients wait for it. */
@@ -115,7 +117,7 @@ export class Pipeline {
   #connected(client: pg.Client): void {
     const state = this.#state
     if (state.name !== 'connecting' || state.client !== client) return void client.end()
-    const line = new Line(client, 'after-ready-events')
+    const line = new Line(client, 'after-ready-events', this.#options.observer)
     this.#enter({ name: 'up', client, line, watch: setInterval(this.#silenceWatch(line), watchMs).unref() })
   }
 

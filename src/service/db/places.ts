@@ -17,6 +17,8 @@ const once = { once: true } as const
  */
 export class Places {
   readonly #options: PlacesOptions
+  /** How often one has waited for as long as one may. */
+  timeouts = 0
   readonly #waiting = new Set<() => void>()
   #free: number
 
@@ -27,6 +29,11 @@ export class Places {
 
   get waiting(): number {
     return this.#waiting.size
+  }
+
+  /** Places that can be had at once. */
+  get free(): number {
+    return this.#free
   }
 
   /**
@@ -44,7 +51,10 @@ export class Places {
       this.#waiting.delete(resolve)
       reject(why)
     }
-    const timer = setTimeout(() => leave(busy(`no connection became free within ${timeoutMs} ms`)), timeoutMs)
+    const timer = setTimeout(() => {
+      this.timeouts++
+      leave(busy(`no connection became free within ${timeoutMs} ms`))
+    }, timeoutMs)
     const abort = (): void => leave(cancel?.reason)
     this.#waiting.add(resolve)
     cancel?.addEventListener('abort', abort, once)

@@ -2,6 +2,7 @@ import pg from 'pg'
 import type { Cancellation } from '../../kit/cancellation.ts'
 import { databaseFailure, silence } from './failure.ts'
 import { graceMs, Line } from './line.ts'
+import type { ConnectionWatch, DatabaseObserver } from './observer.ts'
 import { Places } from './places.ts'
 import type { Statement, Value } from './statement.ts'
 
@@ -26,7 +27,11 @@ export type SessionPoolOptions = {
   readonly statementTimeoutMs: number
   /** Told of errors on connections that nobody is using. */
   readonly onIdleError: (error: Error) => void
+  readonly observer?: DatabaseObserver | undefined
 }
+
+/** A look at the pool. `timeouts`: requests since the start that got no connection in time. */
+export type PoolStats = Readonly<{ size: number; idle: number; waiting: number; timeouts: number }>
 
 /** Connections for transactions and for long statements: one user at a time each, a bounded queue in front. */
 export class SessionPool {
@@ -34,9 +39,13 @@ export class SessionPool {
   readonly #lines = new WeakMap<pg.ClientBase, Line>()
   readonly #places: Places
   readonly #patienceMs: number
+  readonly #observer: DatabaseObserver | undefined
+  /** Connections that could not be made in time. */
+  #connectTimeouts = 0
 
   constructor(options: SessionPoolOptions) {
     this.#patienceMs = options.statementTimeoutMs + graceMs
+    this.#observer = options.observer
     this.#places = new Places({ ...options, timeoutMs: options.acquireTimeoutMs })
     this.#pool = new pg.Pool({
       ...options.connection,
@@ -52,12 +61,18 @@ export class SessionPool {
     this.#pool.on('error', options.onIdleError)
     this.#pool.on('connect', (client) => {
       client.on('error', () => {})
-      this.#lines.set(client, new Line(client, 'at-once'))
+      this.#lines.set(client, new Line(client, 'at-once', options.observer))
     })
   }
 
-  get stats(): { readonly size: number; readonly idle: number; readonly waiting: number } {
-    return { size: this.#pool.totalCount, idle: this.#pool.idleCount, waiting: this.#places.waiting }
+  get stats(): PoolStats {
+    const { waiting, timeouts } = this.#places
+    return {
+      size: this.#pool.totalCount,
+      idle: this.#pool.idleCount,
+      waiting,
+      timeouts: timeouts + this.#connectTimeouts,
+    }
   }
 
   /**
@@ -66,26 +81,46 @@ export class SessionPool {
    * still in a transaction.
    */
   async lend<Result>(use: (session: Session) => Promise<Result>, cancel?: Cancellation): Promise<Result> {
-    await this.#places.take(cancel)
-    const connecting = this.#pool.connect()
+    cancel?.throwIfAborted()
+    const waits = this.#places.free === 0 || this.#pool.idleCount === 0
+    const watch = this.#observer?.connectionAsked(waits, cancel?.span)
+    let client: pg.PoolClient
     try {
-      await unlessAborted(connecting, cancel)
+      client = await this.#acquire(cancel)
     } catch (error) {
-      void this.#discard(connecting)
+      watch?.failed(error)
       throw databaseFailure(error)
     }
-    return this.#use(await connecting, use)
+    watch?.got()
+    return this.#use(client, use, watch)
   }
 
   end(): Promise<void> {
     return this.#pool.end()
   }
 
-  async #use<Result>(client: pg.PoolClient, use: (session: Session) => Promise<Result>): Promise<Result> {
+  async #acquire(cancel: Cancellation | undefined): Promise<pg.PoolClient> {
+    await this.#places.take(cancel)
+    const connecting = this.#pool.connect()
+    try {
+      return await unlessAborted(connecting, cancel)
+    } catch (error) {
+      if (error instanceof Error && error.message === connectTimeout) this.#connectTimeouts++
+      void this.#discard(connecting)
+      throw error
+    }
+  }
+
+  async #use<Result>(
+    client: pg.PoolClient,
+    use: (session: Session) => Promise<Result>,
+    watch: ConnectionWatch | undefined,
+  ): Promise<Result> {
     const line = this.#lines.get(client)!
     try {
       return await use(sessionOn(line, this.#patienceMs))
     } finally {
+      watch?.gaveBack()
       client.release(!line.sound)
       this.#places.giveBack()
     }
@@ -100,6 +135,9 @@ export class SessionPool {
     this.#places.giveBack()
   }
 }
+
+/** What pg's pool says of it; it has no code. */
+const connectTimeout = 'timeout exceeded when trying to connect'
 
 /** The same outcome, or `cancel.reason` if that comes first. */
 const unlessAborted = async <Result>(work: Promise<Result>, cancel: Cancellation | undefined): Promise<Result> => {

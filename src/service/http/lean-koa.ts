@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { inspect, types } from 'node:util'
+import { types } from 'node:util'
 import type { ProblemCode } from '../../contract/problems.ts'
 import type { Cancellation } from '../../kit/cancellation.ts'
 import type { Trace } from '../../kit/trace.ts'
@@ -45,6 +45,8 @@ type LeanFields = {
   cancellation: Watch | undefined
   /** Released when the handler has ended. */
   permit: Permit | undefined
+  /** Its answer, where that is ready and not written yet. */
+  readonly prepared: PreparedReply | undefined
   /** When its handling began, in ms on the service's clock; 0 until somebody has looked at that. */
   begunAtMs: number
   /**
@@ -60,6 +62,10 @@ type LeanFields = {
   problem: ProblemCode | undefined
   /** What was thrown and is no answer: the cause of an `internal-error`. */
   failure: unknown
+  /** Of the problem document that it was answered with, and of the header `X-Request-Id`. */
+  requestId: string | undefined
+  /** Whether the observer has been told of its end. */
+  ended: boolean
   /** Path parameters of the matched route. */
   params: Readonly<Record<string, string>>
   /** Template of the matched route, as @koa/router names it. */
@@ -197,7 +203,7 @@ const { handleRequest: koaHandleRequest } = Koa.prototype as unknown as { handle
 const asError = (thrown: unknown): Error =>
   types.isNativeError(thrown) || thrown instanceof Error
     ? thrown
-    : new TypeError(`thrown, but not an error: ${inspect(thrown)}`)
+    : new TypeError('thrown, but not an error', { cause: thrown })
 
 /** Answers of these statuses have no body, and no headers that describe one: Koa takes both away. */
 const isBodiless = (status: number): boolean => status === 204 || status === 205 || status === 304
@@ -252,6 +258,8 @@ const contextConstructor = (app: Koa, replies: 'direct' | 'koa'): ContextConstru
     trace: Trace | undefined = undefined
     problem: ProblemCode | undefined = undefined
     failure: unknown = undefined
+    requestId: string | undefined = undefined
+    ended = false
     _matchedRoute: string | RegExp | undefined = undefined
     _request: LeanRequest | undefined = undefined
     _response: LeanResponse | undefined = undefined

@@ -51,6 +51,8 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
   const answer = answerTo(error)
   const ctx = this as unknown as ServiceContext
   ctx.problem = answer.code
+  const id = requestId(rawHeader(this.req, 'x-request-id'))
+  if (!res.headersSent && !res.writableEnded && !res.destroyed) ctx.requestId = id
   if (answer.code === 'internal-error') {
     ctx.failure = error
     this.app.emit('error', error, this)
@@ -59,7 +61,6 @@ export function answerProblem(this: Koa.Context, error: Error | null | undefined
   // Half an answer is out: only a cut connection tells the client that it is not whole.
   if (res.headersSent) return void res.destroy()
   for (const name of res.getHeaderNames()) res.removeHeader(name)
-  const id = requestId(this.req.headers['x-request-id'])
   const { status } = problems[answer.code]
   const body = JSON.stringify(problemDetails(answer, id))
   ;(this.app as LeanKoa).setStandardHeaders(ctx)
@@ -87,7 +88,7 @@ export const problemReply = (
   const [head, tail] = JSON.stringify(problemDetails({ code, headers: {}, detail }, idMark)).split(idMark)
   return (ctx, retryAfterSeconds) => {
     ctx.problem = code
-    const id = requestId(rawHeader(ctx.req, 'x-request-id'))
+    const id = (ctx.requestId = requestId(rawHeader(ctx.req, 'x-request-id')))
     const more = ['Cache-Control', 'no-store', 'X-Request-Id', id, 'Retry-After', String(Math.ceil(retryAfterSeconds))]
     ctx.reply(status, 'application/problem+json', head + id + tail!, more)
   }
@@ -164,8 +165,8 @@ const shortened = (value: unknown): unknown =>
 export const harmlessId = /^[\w.:-]{1,128}$/
 
 /** The caller's request id where it has a harmless form, otherwise a new one. */
-const requestId = (given: string | string[] | undefined): string =>
-  typeof given === 'string' && harmlessId.test(given) ? given : crypto.randomUUID()
+const requestId = (given: string | undefined): string =>
+  given !== undefined && harmlessId.test(given) ? given : crypto.randomUUID()
 
 /**
  * Answers what Node's parser could not read as a request, where Koa never comes to see it: a header section that is too

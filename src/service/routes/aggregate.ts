@@ -1,8 +1,10 @@
 import * as z from 'zod'
 import { readAs } from '../../kit/input.ts'
+import { parentHeaders } from '../../kit/trace.ts'
 import { json, type Operation } from '../http/api.ts'
 import { cancellation } from '../http/cancellation.ts'
 import { documented, parameters } from '../http/parameters.ts'
+import type { ServiceContext } from '../http/lean-koa.ts'
 import { harmlessId } from '../http/problem.ts'
 import { rawHeader } from '../http/raw-header.ts'
 import type { CallResult } from '../upstreams/source-call.ts'
@@ -16,7 +18,8 @@ export const aggregate: Route = (api, { upstreams }) => {
   const query = z.strictObject({ source: sources(upstreams.names) })
   api.get('/aggregate', { ...operation, query }, async (ctx) => {
     const { source } = parameters(ctx, query)
-    const found = await upstreams.aggregate(source, cancellation(ctx), requestId(rawHeader(ctx.req, 'x-request-id')))
+    const id = requestId(rawHeader(ctx.req, 'x-request-id'))
+    const found = await upstreams.aggregate(source, cancellation(ctx), id, traceContext(ctx))
     ctx.reply(200, 'application/json', jsonOf(found))
   })
 }
@@ -37,6 +40,19 @@ const sources = (names: readonly string[]): z.ZodType<string[]> => {
 
 const requestId = (given: string | undefined): string | undefined =>
   given !== undefined && harmlessId.test(given) ? given : undefined
+
+/**
+ * The trace that upstreams shall join: that of the request; where requests have none here, the one that the caller has
+ * named, as it came.
+ */
+const traceContext = (ctx: ServiceContext): readonly string[] => {
+  const trace = ctx.app.observer?.traceOf(ctx)
+  if (trace !== undefined) return parentHeaders(trace.root)
+  return ['traceparent', 'tracestate'].flatMap((name) => {
+    const value = rawHeader(ctx.req, name)
+    return value === undefined ? [] : [name, value]
+  })
+}
 
 /** Bodies stand in it as the upstreams wrote them: long numbers keep their digits, and deep nesting needs no stack. */
 const jsonOf = ({ sources, ...rest }: Aggregate): string => {

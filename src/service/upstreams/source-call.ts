@@ -1,7 +1,10 @@
 import type { Clock } from '../../kit/timers.ts'
+import { parentHeaders, type Span } from '../../kit/trace.ts'
 import { toMicrosecond } from '../../kit/units.ts'
+import { attemptSpan, endAttemptSpan } from './attempt-span.ts'
 import { backoffMs } from './backoff.ts'
 import type { Breaker, Pass } from './breaker.ts'
+import { type CallStatus, errorTypeOfOutcome, type UpstreamMeter } from './meter.ts'
 import type { RetryBudget } from './retry-budget.ts'
 import type { Abort, Outcome, Target, Transport } from './transport.ts'
 import { type Ending, judge, type Verdict } from './verdict.ts'
@@ -18,6 +21,7 @@ export type Upstream = {
   underWay: number
   /** `attempts` = first ones + `retries` + `hedges`; a call that meets an open circuit has none. */
   readonly counts: { calls: number; attempts: number; retries: number; hedges: number }
+  readonly meter: UpstreamMeter
 }
 
 /** What all calls of one aggregation have in common. */
@@ -37,6 +41,10 @@ export type Terms = {
   readonly deadlineHeader: string
   /** As a flat list of name, value. */
   readonly headers: readonly string[]
+  /** What attempts are parts of; undefined: they are not recorded. */
+  readonly span: Span | undefined
+  /** The trace that upstreams shall join where attempts are not recorded; a flat list of headers. */
+  readonly context: readonly string[]
 }
 
 /** The end of a source's call, and what it took. */
@@ -48,7 +56,7 @@ export type CallResult = Ending & {
 
 export type SourceResult = CallResult & { readonly name: string }
 
-type Attempt = { readonly pass: Pass; abort: Abort }
+type Attempt = { readonly pass: Pass; readonly startMs: number; readonly span: Span | undefined; abort: Abort }
 
 /**
  * One source's part of an aggregation: attempts until one brings an answer that counts, the time is over, or no further
@@ -72,6 +80,7 @@ export class SourceCall {
   #next: unknown = undefined
   #attempts = 0
   #hedged = false
+  #ended = false
 
   constructor(upstream: Upstream, terms: Terms) {
     this.#upstream = upstream
@@ -89,7 +98,8 @@ export class SourceCall {
 
   /** Ends it at once, without a result. */
   abandon(): void {
-    this.#stop((pass) => this.#upstream.breaker.abandon(pass))
+    if (!this.#ended) this.#count('abandoned')
+    this.#stop((pass) => this.#upstream.breaker.abandon(pass), 'cancelled')
   }
 
   get #hasRoom(): boolean {
@@ -127,21 +137,40 @@ export class SourceCall {
   }
 
   #attempt(): void {
-    const { breaker, counts, target } = this.#upstream
-    const { transport, headers, deadlineHeader } = this.#terms
+    const { transport, headers, deadlineHeader, context } = this.#terms
+    const target = this.#upstream.target()
+    const attempt = this.#newAttempt(target)
+    this.#underWay.add(attempt)
+    const left = String(Math.max(1, Math.floor(this.#leftMs)))
+    const joined = attempt.span === undefined ? context : parentHeaders(attempt.span)
+    const land = (outcome: Outcome): void => this.#land(attempt, outcome)
+    attempt.abort = transport.get(target, [...headers, deadlineHeader, left, ...joined], land)
+  }
+
+  #newAttempt(target: Target): Attempt {
+    const { breaker, counts, name } = this.#upstream
+    const { span: parent, clock } = this.#terms
+    const span = parent === undefined ? undefined : attemptSpan(parent, name, target, this.#attempts)
     this.#attempts += 1
     counts.attempts += 1
     this.#upstream.underWay += 1
-    const attempt: Attempt = { pass: breaker.enter(), abort: () => {} }
-    this.#underWay.add(attempt)
-    const left = String(Math.max(1, Math.floor(this.#leftMs)))
-    const land = (outcome: Outcome): void => this.#land(attempt, outcome)
-    attempt.abort = transport.get(target(), [...headers, deadlineHeader, left], land)
+    return { pass: breaker.enter(), startMs: clock.now(), span, abort: () => {} }
+  }
+
+  #told({ startMs, span }: Attempt, errorType: string, outcome?: Outcome): void {
+    this.#upstream.meter.attemptEnded(this.#terms.clock.now() - startMs, errorType)
+    if (span !== undefined) endAttemptSpan(span, outcome, errorType)
+  }
+
+  #count(status: CallStatus): void {
+    this.#ended = true
+    this.#upstream.meter.calls[status] += 1
   }
 
   #land(attempt: Attempt, outcome: Outcome): void {
     this.#underWay.delete(attempt)
     this.#upstream.underWay -= 1
+    this.#told(attempt, errorTypeOfOutcome(outcome), outcome)
     const verdict = judge(outcome)
     this.#tellBreaker(attempt.pass, verdict)
     if (!verdict.retryable) this.#end(verdict.ending)
@@ -186,27 +215,29 @@ export class SourceCall {
   }
 
   #timeOut(): void {
-    this.#stop((pass) => this.#failed(pass, true))
+    this.#stop((pass) => this.#failed(pass, true), 'timeout')
     this.#end({ status: 'timeout', detail: `no answer within ${Math.round(this.#terms.allowedMs)} ms` })
   }
 
   #end(ending: Ending): void {
+    this.#count(ending.status)
     this.abandon()
     const tookMs = toMicrosecond(this.#terms.clock.now() - this.#startMs)
     const { name } = this.#upstream
     this.#settle({ ...ending, name, tookMs, attempts: this.#attempts, hedged: this.#hedged })
   }
 
-  /** Aborts what is under way and tells the breaker of each. */
-  #stop(tell: (pass: Pass) => void): void {
+  /** Aborts what is under way and tells the breaker of each; `why` it is told in spans and metrics. */
+  #stop(tell: (pass: Pass) => void, why: 'cancelled' | 'timeout'): void {
     const { clock } = this.#terms
     clock.clearTimeout(this.#timeout as never)
     clock.clearTimeout(this.#next as never)
     const attempts = [...this.#underWay]
     this.#underWay.clear()
-    for (const { pass, abort } of attempts) {
-      abort(() => (this.#upstream.underWay -= 1))
-      tell(pass)
+    for (const attempt of attempts) {
+      attempt.abort(() => (this.#upstream.underWay -= 1))
+      tell(attempt.pass)
+      this.#told(attempt, why)
     }
   }
 }

@@ -4,6 +4,7 @@ import { Failure, InputError } from '../../kit/errors.ts'
 import type { Clock } from '../../kit/timers.ts'
 import { toMicrosecond } from '../../kit/units.ts'
 import { Breaker, type BreakerState } from './breaker.ts'
+import { UpstreamMeter } from './meter.ts'
 import { RetryBudget } from './retry-budget.ts'
 import { SourceCall, type SourceResult, type Terms, type Upstream } from './source-call.ts'
 import { type Target, targetOf, type Transport } from './transport.ts'
@@ -52,7 +53,11 @@ export type Aggregate = {
 }
 
 /** What happened to one upstream since the process started. */
-export type UpstreamStats = Readonly<Upstream['counts']> & { readonly name: string; readonly breaker: BreakerState }
+export type UpstreamStats = Readonly<Upstream['counts']> & {
+  readonly name: string
+  readonly breaker: BreakerState
+  readonly meter: UpstreamMeter
+}
 
 /** The upstreams of this process, each with a breaker and a budget of its own. */
 export type Upstreams = AsyncDisposable & {
@@ -62,9 +67,15 @@ export type Upstreams = AsyncDisposable & {
    * Calls the named upstreams at once and waits for the last, at most for `timeoutMs` or until shortly before the
    * deadline. Rejects with the reason of `bounds` as soon as they abort, and then nothing is left running. Throws
    * `upstreams-failed` when none succeeded, or `deadline-exceeded` where the deadline left them too little time.
-   * `requestId` is passed on.
+   * `requestId` is passed on, and so is `context`, a flat list of headers, unless the attempts are recorded and thereby
+   * have a context of their own.
    */
-  aggregate(names: readonly string[], bounds: Bounds, requestId?: string): Promise<Aggregate>
+  aggregate(
+    names: readonly string[],
+    bounds: Bounds,
+    requestId?: string,
+    context?: readonly string[],
+  ): Promise<Aggregate>
   stats(): readonly UpstreamStats[]
 }
 
@@ -85,11 +96,11 @@ export const createUpstreams = (options: UpstreamsOptions, deps: UpstreamsDeps):
   const open = (): Promise<Transport> => (opened ??= (deps.openTransport ?? openHttp)(options))
   return {
     names: [...upstreams.keys()],
-    aggregate: async (names, bounds, requestId) => {
+    aggregate: async (names, bounds, requestId, context = []) => {
       const startMs = deps.clock.now()
       const transport = await open()
       bounds.throwIfAborted()
-      const terms = termsOf(options, deps, { transport, bounds, requestId })
+      const terms = termsOf(options, deps, { transport, bounds, requestId, context })
       const sources = await callAll(
         names.map((name) => new SourceCall(upstreams.get(name)!, terms)),
         bounds,
@@ -99,7 +110,12 @@ export const createUpstreams = (options: UpstreamsOptions, deps: UpstreamsDeps):
       return { complete, tookMs: toMicrosecond(deps.clock.now() - startMs), sources }
     },
     stats: () =>
-      [...upstreams.values()].map(({ name, counts, breaker }) => ({ name, ...counts, breaker: breaker.state })),
+      [...upstreams.values()].map(({ name, counts, breaker, meter }) => ({
+        name,
+        ...counts,
+        breaker: breaker.state,
+        meter,
+      })),
     [Symbol.asyncDispose]: async () => (await opened)?.close(),
   }
 }
@@ -135,6 +151,7 @@ const upstream = (name: string, target: () => Target, options: UpstreamsOptions)
   connections: options.connections,
   underWay: 0,
   counts: { calls: 0, attempts: 0, retries: 0, hedges: 0 },
+  meter: new UpstreamMeter(),
 })
 
 const openHttp = async ({ timeoutMs }: UpstreamsOptions): Promise<Transport> => {
@@ -150,9 +167,11 @@ type Asked = {
   readonly transport: Transport
   readonly bounds: Bounds
   readonly requestId: string | undefined
+  readonly context: readonly string[]
 }
 
-const termsOf = (options: UpstreamsOptions, deps: UpstreamsDeps, { transport, bounds, requestId }: Asked): Terms => {
+const termsOf = (options: UpstreamsOptions, deps: UpstreamsDeps, asked: Asked): Terms => {
+  const { transport, bounds, requestId, context } = asked
   const { timeoutMs, attempts, hedgeAfterMs } = options
   const { clock, random, deadlineHeader } = deps
   const { remainingMs } = bounds
@@ -167,6 +186,8 @@ const termsOf = (options: UpstreamsOptions, deps: UpstreamsDeps, { transport, bo
     hurried: leftMs < timeoutMs,
     deadlineHeader,
     headers: [...ownHeaders, ...(requestId === undefined ? [] : ['x-request-id', requestId])],
+    span: bounds.span,
+    context,
   }
 }
 

@@ -2,12 +2,15 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test, type TestContext } from 'node:test'
 import { type Admission, type AdmissionConfig, createAdmission } from '../../../src/service/admission/admission.ts'
+import { AdmissionMeter } from '../../../src/service/admission/meter.ts'
 import { assemble } from '../../../src/service/app.ts'
 import { unhurriedCancellation } from '../../../src/service/http/cancellation.ts'
 import { Deadlines } from '../../../src/service/http/deadlines.ts'
-import type { ServiceContext } from '../../../src/service/http/lean-koa.ts'
+import type { ServiceContext, ServiceMiddleware } from '../../../src/service/http/lean-koa.ts'
 import type { Clock } from '../../../src/kit/timers.ts'
+import type { Trace } from '../../../src/kit/trace.ts'
 import { collect, dial, listen, type RawAnswer, readAnswers, request, requestBytes } from '../../support/http.ts'
+import { recordedTrace, told } from '../../support/trace.ts'
 import { until } from '../../support/until.ts'
 import { VirtualClock } from '../work/virtual-clock.ts'
 
@@ -50,12 +53,15 @@ class Bench implements AsyncDisposable {
   /** Callbacks that wait for the next turn of the event loop. */
   readonly turns: (() => void)[] = []
   readonly started: string[] = []
+  readonly meter = new AdmissionMeter()
+  /** Of the requests that are sent `traced`, in their order. */
+  readonly traces: Trace[] = []
   port = 0
   #close: () => PromiseLike<void> = () => Promise.resolve()
 
   constructor(parts: Partial<AdmissionConfig>) {
     const nextTurn = (callback: () => void): unknown => this.turns.push(callback)
-    this.admission = createAdmission({ ...config, ...parts }, { clock: this.clock, nextTurn })!
+    this.admission = createAdmission({ ...config, ...parts }, { clock: this.clock, nextTurn, meter: this.meter })!
   }
 
   static async open(t: TestContext, parts: Partial<AdmissionConfig> = {}): Promise<Bench> {
@@ -67,7 +73,7 @@ class Bench implements AsyncDisposable {
       options,
       [(api) => api.get('/:name', { summary: '', answers: {} }, (ctx) => bench.handle(ctx))],
       undefined,
-      [bench.admission.middleware],
+      [bench.trace, bench.admission.middleware],
     )
     const listening = await listen(app.callback())
     bench.port = listening.port
@@ -75,11 +81,17 @@ class Bench implements AsyncDisposable {
     return bench
   }
 
+  readonly trace: ServiceMiddleware = (ctx, next) => {
+    if (ctx.headers['traced'] !== undefined) this.traces.push((ctx.trace = recordedTrace(this.clock)))
+    return next()
+  }
+
   /** `/block5` holds the event loop for 5 ms; anything else runs until it is ended. */
   async handle(ctx: ServiceContext): Promise<void> {
     const name = ctx.params['name']!
     this.started.push(name)
-    ctx.body = name
+    if (name.startsWith('block')) ctx.reply(200, 'text/plain', name)
+    else ctx.body = name
     const blockMs = Number(/^block(\d+)/.exec(name)?.[1])
     if (blockMs > 0) this.clock.jump(blockMs)
     if (blockMs >= 0) return
@@ -328,4 +340,84 @@ test('a few that go at the pace of their clients do not move the adaptive limit'
     if (uploads.length === 20 && ms % 100 === 99) uploads.shift()!()
   }
   assert.deepEqual([admission.stats().limit, admission.stats().queued], [1_000, 0])
+})
+
+const traced = { traced: 'yes' }
+
+const tenths = (seconds: number): number => Math.round(seconds * 1e6) / 1e5
+
+test('the integrals grow by one a second for each request that is served, or waits', async (t) => {
+  const bench = await Bench.open(t, { queueTimeoutMs: 10_000 })
+  const a = await bench.send('a')
+  await bench.clock.advance(100)
+  const b = await bench.send('b')
+  await bench.clock.advance(200)
+  bench.end('a')
+  await a.answer
+  await until('b runs', () => bench.started.includes('b'))
+  await bench.clock.advance(400)
+  const { inFlight, queued, waits } = bench.meter
+  const nowMs = bench.clock.now()
+  assert.deepEqual([inFlight.seconds(nowMs), queued.seconds(nowMs), waits.sum].map(tenths), [7, 2, 2])
+  bench.end('b')
+  await b.answer
+  await bench.clock.advance(100)
+  assert.deepEqual([tenths(inFlight.seconds(bench.clock.now())), inFlight.value, queued.value], [7, 0, 0])
+})
+
+test('a handler that ends in the turn in which it began was in flight for as long as it took', async (t) => {
+  const bench = await Bench.open(t)
+  await bench.get('block5')
+  await bench.clock.advance(1_000)
+  await bench.get('block3')
+  await bench.clock.advance(1_000)
+  const { inFlight, waits } = bench.meter
+  assert.deepEqual([inFlight.seconds(bench.clock.now()), inFlight.value, waits.sum], [0.008, 0, 0])
+})
+
+test('a request that waits shows how long, and what became of it; one that does not wait shows nothing', async (t) => {
+  const bench = await Bench.open(t, { queueLength: 2, queueTimeoutMs: 100 })
+  const a = await bench.send('a', traced)
+  const b = await bench.send('b', traced)
+  await bench.clock.advance(30)
+  const c = await bench.send('c', { ...traced, priority: 'sheddable' })
+  await bench.clock.advance(10)
+  const d = await bench.send('d', traced)
+  bench.end('a')
+  await a.answer
+  await until('b runs', () => bench.started.includes('b'))
+  await bench.clock.advance(100)
+  assert.deepEqual([(await c.answer).status, (await d.answer).status], [503, 503])
+  bench.end('b')
+  await b.answer
+  const seen = bench.traces.map(({ spans }) =>
+    spans.map((span) => [...told(span), span.attributes!['plimsoll.outcome']]),
+  )
+  assert.deepEqual(seen, [
+    [],
+    [['admission queue', 0, 40, undefined, 'started']],
+    [['admission queue', 30, 40, 'displaced', 'displaced']],
+    [['admission queue', 40, 140, 'queue-timeout', 'queue-timeout']],
+  ])
+  assert.equal(bench.meter.queued.value, 0)
+})
+
+test('a request whose client leaves the queue has waited until then', async (t) => {
+  const bench = await Bench.open(t)
+  await bench.send('a')
+  const socket = await dial(bench.port)
+  socket.write(requestBytes('/b', { headers: traced }))
+  await until('b waits', () => bench.admission.stats().queued === 1)
+  await bench.clock.advance(20)
+  socket.destroy()
+  await until('b has left', () => bench.meter.queued.value === 0)
+  assert.deepEqual(bench.traces[0]!.spans.map(told), [['admission queue', 0, 20, 'withdrawn']])
+})
+
+test('a request whose deadline cannot be read leaves nothing behind in the integrals', async (t) => {
+  const bench = await Bench.open(t)
+  await bench.send('a')
+  const { status } = await bench.get('b', { 'request-timeout-ms': 'soon' })
+  assert.equal(status, 400)
+  assert.deepEqual([bench.meter.queued.value, bench.admission.stats().queued], [0, 0])
 })

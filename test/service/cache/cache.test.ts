@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import type { Cancellation } from '../../../src/kit/cancellation.ts'
 import { seededRandom } from '../../../src/kit/random.ts'
 import { Cache, type CacheOptions, type Loaded } from '../../../src/service/cache/cache.ts'
+import { cancelOf, recordedTrace, told } from '../../support/trace.ts'
 import { VirtualClock } from '../work/virtual-clock.ts'
 
 const make = (options: Partial<CacheOptions> = {}) => {
@@ -45,7 +46,7 @@ test('a hundred callers that miss one key at the same time share one load', asyn
     found.map(({ source }) => source),
     ['miss', ...Array.from({ length: 99 }, () => 'collapsed')],
   )
-  assert.deepEqual(cache.stats, { hits: 0, stale: 0, misses: 100, loads: 1, errors: 0, entries: 1 })
+  assert.deepEqual(cache.stats, { hits: 0, stale: 0, misses: 100, loads: 1, loaded: 1, errors: 0, entries: 1 })
 })
 
 test('a value is served for its TTL, then for staleMs while one load renews it, then no more', async () => {
@@ -64,7 +65,7 @@ test('a value is served for its TTL, then for staleMs while one load renews it, 
   assert.deepEqual(await cache.get('a', never), { value: 'new', source: 'hit', freshMs: 1_000 })
   await clock.advance(1_500)
   assert.deepEqual(await cache.get('a', always('newer')), { value: 'newer', source: 'miss', freshMs: 0 })
-  assert.deepEqual(cache.stats, { hits: 2, stale: 10, misses: 2, loads: 3, errors: 0, entries: 1 })
+  assert.deepEqual(cache.stats, { hits: 2, stale: 10, misses: 2, loads: 3, loaded: 3, errors: 0, entries: 1 })
 })
 
 test('a renewal that fails leaves the old value, and the next caller begins another', async () => {
@@ -354,4 +355,41 @@ test('with no entries allowed every caller loads for itself', async () => {
     ],
   )
   assert.equal(cache.stats.entries, 0)
+})
+
+test('a load that several share is part of what the first one is recorded as, and so is what it is made of', async () => {
+  const { cache, clock } = make()
+  const loads = new Loads()
+  const [first, second] = [recordedTrace(clock), recordedTrace(clock)]
+  const both = [first, second].map(({ root }) => cache.get('a', loads.one, cancelOf(root)))
+  await clock.advance(5)
+  loads.last.cancel.span!.child('query').end()
+  loads.last.end('A')
+  await Promise.all(both)
+  assert.deepEqual(first.spans.map(told), [
+    ['cache', 0, 5, undefined],
+    ['query', 5, 5, undefined],
+  ])
+  assert.equal(first.spans[1]!.parent, first.spans[0])
+  assert.deepEqual(second.spans, [])
+})
+
+test('a value from memory makes no span, and neither does one that is renewed behind the request', async () => {
+  const { cache, clock } = make()
+  const { root, spans } = recordedTrace(clock)
+  await cache.get('a', always('A'))
+  await cache.get('a', never, cancelOf(root))
+  await clock.advance(1_001)
+  await cache.get('a', always('B'), cancelOf(root))
+  assert.deepEqual(spans, [])
+})
+
+test('what is counted of loads never falls, not while one is under way that will fail', async () => {
+  const { cache } = make()
+  const loads = new Loads()
+  const answer = cache.get('a', loads.one)
+  const { loaded, errors } = cache.stats
+  loads.last.fail(new Error('no'))
+  await assert.rejects(answer)
+  assert.deepEqual([loaded, errors, cache.stats.loaded, cache.stats.errors], [0, 0, 0, 1])
 })

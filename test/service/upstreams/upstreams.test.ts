@@ -12,6 +12,7 @@ import {
   type Upstreams,
   type UpstreamsOptions,
 } from '../../../src/service/upstreams/upstreams.ts'
+import { recordedTrace, told as toldOf } from '../../support/trace.ts'
 import { VirtualClock } from '../work/virtual-clock.ts'
 import { answer, broken, FakeTransport, type Play, type Seen } from './fake-transport.ts'
 
@@ -350,6 +351,92 @@ test('the request id is passed on, and nothing where there is none', async () =>
   assert.deepEqual(
     there.transport.seen.map(({ headers }) => headers['x-request-id']),
     ['id-1', undefined],
+  )
+})
+
+/** Bounds of a request that is recorded on the clock of a world. */
+const recorded = ({ clock }: World, controller?: AbortController) => {
+  const trace = recordedTrace(clock)
+  return { trace, within: Object.assign(bounds(controller), { span: trace.root }) }
+}
+
+const traceparents = ({ transport }: World): (string | undefined)[] =>
+  transport.seen.map(({ headers }) => headers['traceparent'])
+
+test('each attempt of a recorded request has a span, and sends its context', async () => {
+  const there = world((_, nth) => (nth === 1 ? { afterMs: 10, outcome: answer(503) } : ok(10)))
+  const { trace, within } = recorded(there)
+  await asked(there, ['a'], within)
+  assert.deepEqual(
+    trace.spans.map(({ name, kind, errorType, attributes }) => ({ name, kind, errorType, ...attributes })),
+    [
+      { ...attempted, errorType: '503', 'http.response.status_code': 503 },
+      { ...attempted, errorType: undefined, 'http.response.status_code': 200, 'http.request.resend_count': 1 },
+    ],
+  )
+  assert.deepEqual(
+    traceparents(there),
+    trace.spans.map(({ id }) => `00-${trace.id}-${id}-01`),
+  )
+})
+
+const attempted = {
+  name: 'GET',
+  kind: 'client',
+  'http.request.method': 'GET',
+  'server.address': 'a.test',
+  'server.port': 80,
+  'url.path': '/a',
+  'plimsoll.upstream': 'a',
+}
+
+test('attempts of a request that is not recorded send the context that they are given', async () => {
+  const there = world(() => ok(1))
+  void there.upstreams.aggregate(['a'], bounds(), undefined, ['traceparent', '00-1-2-00', 'tracestate', 'v=1'])
+  await there.clock.advance(10)
+  await asked(there, ['a'])
+  assert.deepEqual(traceparents(there), ['00-1-2-00', undefined])
+  assert.equal(there.transport.seen[0]!.headers['tracestate'], 'v=1')
+})
+
+test('an attempt that is given up has ended, and says why: too late, or not needed any more', async () => {
+  const late = world(() => undefined, { attempts: 1 })
+  const { trace, within } = recorded(late)
+  await ask(late, ['a'], within)
+  assert.deepEqual(trace.spans.map(toldOf), [['GET', 0, 1_000, 'timeout']])
+
+  const hedged = world((_, nth) => (nth === 1 ? undefined : ok(10)), { hedgeAfterMs: 50 })
+  const second = recorded(hedged)
+  await asked(hedged, ['a'], second.within)
+  assert.deepEqual(second.trace.spans.map(toldOf), [
+    ['GET', 0, 60, 'cancelled'],
+    ['GET', 50, 60, undefined],
+  ])
+
+  const left = world(() => undefined)
+  const controller = new AbortController()
+  const third = recorded(left, controller)
+  const told = left.upstreams.aggregate(['a'], third.within).catch(() => {})
+  await left.clock.advance(5)
+  controller.abort(new Failure('client-closed-request'))
+  await told
+  assert.deepEqual(third.trace.spans.map(toldOf), [['GET', 0, 5, 'cancelled']])
+  assert.equal(left.upstreams.stats()[0]!.meter.calls.abandoned, 1)
+})
+
+test('each call is counted once by its end, and each attempt is measured once by its error', async () => {
+  const there = world((_, nth) => (nth === 1 ? { afterMs: 10, outcome: broken } : ok(20)))
+  await asked(there, ['a'])
+  await asked(there, ['a'])
+  const { meter } = there.upstreams.stats()[0]!
+  const none = { timeout: 0, error: 0, refused: 0, invalid: 0, 'circuit-open': 0, abandoned: 0 }
+  assert.deepEqual(meter.calls, { ok: 2, ...none })
+  assert.deepEqual(
+    [...meter.durations].map(([errorType, { sum }]) => [errorType, Math.round(sum * 1_000)]),
+    [
+      ['', 40],
+      ['ECONNRESET', 10],
+    ],
   )
 })
 

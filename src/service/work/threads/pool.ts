@@ -1,9 +1,13 @@
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Piscina } from 'piscina'
+import { bounds } from '../../../contract/metrics.ts'
 import type { ProblemCode } from '../../../contract/problems.ts'
 import type { Cancellation } from '../../../kit/cancellation.ts'
-import { Failure } from '../../../kit/errors.ts'
+import { errorTypeOf, Failure } from '../../../kit/errors.ts'
+import { Buckets, Level } from '../../../kit/metrics.ts'
+import { type Clock, processClock } from '../../../kit/timers.ts'
+import type { Span } from '../../../kit/trace.ts'
 import type { Burn } from '../burn.ts'
 import { wait } from '../wait.ts'
 import { cancelSlot, createSlots, isCancelled, openSlot, type Slots } from './slots.ts'
@@ -16,6 +20,8 @@ export type ThreadsOptions = {
   readonly queueLength: number
   /** Told about a thread that failed while it had no task to fail with it. Default: nobody is told. */
   readonly onThreadError?: (error: Error) => void
+  /** Only to measure by; default: that of the process. */
+  readonly clock?: Pick<Clock, 'now'>
 }
 
 /** A look at the pool: `busy` and `queued` are tasks now, `completed` those done to the end since the start. */
@@ -28,6 +34,11 @@ export const createThreads = (options: ThreadsOptions): Threads => new Threads(o
 type Job = {
   readonly order: Omit<Order, 'slot'>
   readonly done: PromiseWithResolvers<unknown>
+  readonly submittedMs: number
+  /** Undefined where its request is not recorded; then neither is what follows. */
+  readonly span: Span | undefined
+  /** Its wait for a thread, while it waits, then what it does there. */
+  part: Span | undefined
   /** Where it runs; undefined while it waits. */
   slot: number | undefined
 }
@@ -43,6 +54,12 @@ type Job = {
  * threads, never gets more tasks than it has threads, and its own queue stays empty save while threads start.
  */
 export class Threads {
+  /** Tasks that run, and those that wait. */
+  readonly busy = new Level()
+  readonly queued = new Level()
+  /** How long tasks waited for a thread, in seconds; those that did not wait are in it, with next to nothing. */
+  readonly waits = new Buckets(bounds.wait)
+  readonly #clock: Pick<Clock, 'now'>
   readonly #options: ThreadsOptions
   readonly #slots: Slots
   readonly #free: number[]
@@ -57,6 +74,7 @@ export class Threads {
 
   constructor(options: ThreadsOptions) {
     this.#options = options
+    this.#clock = options.clock ?? processClock
     this.#slots = createSlots(options.size)
     this.#free = Array.from({ length: options.size }, (_, slot) => slot)
   }
@@ -101,18 +119,31 @@ export class Threads {
   async #submit(order: Job['order'], signal: Cancellation | undefined): Promise<unknown> {
     this.#refuseUnlessRoom()
     signal?.throwIfAborted()
-    const job: Job = { order, done: Promise.withResolvers(), slot: undefined }
+    const job = this.#jobOf(order, signal?.span)
     const cancel = (): void => this.#cancel(job, signal?.reason)
     signal?.addEventListener('abort', cancel, { once: true })
     this.#backlogMs += order.ms
     this.#waiting.add(job)
     this.#dispatch()
+    if (job.slot === undefined) job.part = job.span?.child('thread queue', 'internal', job.submittedMs)
     try {
-      return await job.done.promise
+      const result = await job.done.promise
+      endSpans(job)
+      return result
+    } catch (error) {
+      endSpans(job, errorTypeOf(error))
+      throw error
     } finally {
       this.#backlogMs -= order.ms
       signal?.removeEventListener('abort', cancel)
     }
+  }
+
+  #jobOf(order: Job['order'], parent: Span | undefined): Job {
+    const submittedMs = this.#clock.now()
+    const span = parent?.child('thread', 'internal', submittedMs).set('plimsoll.task', order.task)
+    this.queued.add(submittedMs)
+    return { order, done: Promise.withResolvers(), slot: undefined, submittedMs, span, part: undefined }
   }
 
   #refuseUnlessRoom(): void {
@@ -129,15 +160,20 @@ export class Threads {
       const slot = this.#free.pop()
       if (slot === undefined) return
       this.#waiting.delete(job)
+      this.#waited(job)
       void this.#run(job, slot)
     }
     if (this.#running.size === 0) this.#drained?.()
   }
 
   async #run(job: Job, slot: number): Promise<void> {
+    const startMs = this.#clock.now()
     job.slot = slot
     openSlot(this.#slots, slot)
     this.#running.add(job)
+    this.busy.add(startMs)
+    job.part?.end(undefined, startMs)
+    job.part = job.span?.child('thread run', 'internal', startMs)
     try {
       const pool = await this.#start()
       const order: Order = { ...job.order, slot }
@@ -147,13 +183,20 @@ export class Threads {
       job.done.reject(error)
     } finally {
       this.#running.delete(job)
+      this.busy.remove(this.#clock.now())
       this.#free.push(slot)
       this.#dispatch()
     }
   }
 
+  #waited({ submittedMs }: Job): void {
+    const nowMs = this.#clock.now()
+    this.queued.remove(nowMs)
+    this.waits.observe((nowMs - submittedMs) / 1_000)
+  }
+
   #cancel(job: Job, reason: unknown): void {
-    this.#waiting.delete(job)
+    if (this.#waiting.delete(job)) this.#waited(job)
     if (job.slot !== undefined) cancelSlot(this.#slots, job.slot)
     job.done.reject(reason)
   }
@@ -207,6 +250,12 @@ export class Threads {
       this.#drained = resolve
     })
   }
+}
+
+/** Ends what is told of a task with its caller's wait for it; its thread may have to be freed yet. */
+const endSpans = ({ span, part }: Job, errorType?: string): void => {
+  part?.end(errorType)
+  span?.end(errorType)
 }
 
 const draining = (): Failure<ProblemCode> => new Failure<ProblemCode>('draining')
