@@ -17,15 +17,26 @@ export type Exemplar = {
 
 export type MetricType = 'counter' | 'gauge' | 'histogram'
 
-/** What is known of a metric before anything has happened. */
-export type MetricInfo = { readonly type: MetricType; readonly help: string; readonly labels: readonly string[] }
+/** What the same line of several processes is together. Counters and histograms are always added up. */
+export type Aggregation = 'sum' | 'max' | 'min'
 
-/** A metric as it is now; plain, so that it can be sent between processes. */
+/** What is known of a metric before anything has happened. */
+export type MetricInfo = {
+  readonly type: MetricType
+  readonly help: string
+  readonly labels: readonly string[]
+  /** Default: sum. */
+  readonly aggregation?: Aggregation
+}
+
+/** A metric as it is now. */
 export type Metric = {
   readonly name: string
   readonly type: MetricType
   readonly help: string
   readonly values: readonly Sample[]
+  /** Default: sum. */
+  readonly aggregation?: Aggregation
 }
 
 /**
@@ -105,8 +116,12 @@ export class Buckets {
 }
 
 /**
- * The metrics of several processes as one: lines with the same labels are added up, and of exemplars the latest is
- * kept. What must not be added up has a label that tells the processes apart.
+ * The metrics of several processes as one: lines with the same labels are added up, or what `aggregation` says, and of
+ * exemplars the latest is kept. What must not be put together has a label that tells the processes apart.
+ *
+ * Sums are made from the first process to the last. Rounded addition grows with each of its parts, so a sum of what never
+ * falls never falls either, if a process keeps its place. In another order it could come out smaller by its last digit,
+ * and Prometheus would take that for a counter that began again at 0.
  */
 export const mergeMetrics = (processes: readonly (readonly Metric[])[]): Metric[] => {
   const byName = Map.groupBy(processes.flat(), ({ name }) => name)
@@ -115,24 +130,31 @@ export const mergeMetrics = (processes: readonly (readonly Metric[])[]): Metric[
 
 const mergeSamples = (same: readonly Metric[]): readonly Sample[] => {
   if (same.length === 1) return same[0]!.values
+  const together = aggregations[same[0]!.aggregation ?? 'sum']
   const byLine = new Map<string, Sample>()
-  for (const sample of same.flatMap(({ values }) => values)) {
-    const line = lineOf(sample)
-    const known = byLine.get(line)
-    byLine.set(line, known === undefined ? sample : sumOf(known, sample))
+  for (const { values } of same) {
+    for (const sample of values) {
+      const line = lineOf(sample)
+      const known = byLine.get(line)
+      byLine.set(line, known === undefined ? sample : mergeLines(known, sample, together))
+    }
   }
   return [...byLine.values()]
 }
 
-const lineOf = ({ metricName, labels }: Sample): string =>
-  `${metricName ?? ''}\0${Object.keys(labels)
-    .sort()
-    .map((name) => `${name}\0${labels[name]}`)
-    .join('\0')}`
+type Combine = (a: number, b: number) => number
 
-const sumOf = (a: Sample, b: Sample): Sample => ({
+const aggregations: Readonly<Record<Aggregation, Combine>> = { sum: (a, b) => a + b, max: Math.max, min: Math.min }
+
+const lineOf = ({ metricName, labels }: Sample): string => {
+  let line = metricName ?? ''
+  for (const name of Object.keys(labels).sort()) line += `\0${name}\0${labels[name]}`
+  return line
+}
+
+const mergeLines = (a: Sample, b: Sample, together: Combine): Sample => ({
   ...a,
-  value: a.value + b.value,
+  value: together(a.value, b.value),
   exemplar: (a.exemplar?.timestamp ?? 0) < (b.exemplar?.timestamp ?? 0) ? b.exemplar : a.exemplar,
 })
 
@@ -147,10 +169,12 @@ export type MetricsFormat = keyof typeof metricsFormats
 
 /** Writes metrics as text. Exemplars are written as OpenMetrics only: the older format has no place for them. */
 export const writeMetrics = async (metrics: readonly Metric[], format: MetricsFormat): Promise<string> => {
-  const { Registry } = (await import('@prometheus-io/client')).default
+  // It would begin with an empty line, which OpenMetrics does not have.
+  if (metrics.length === 0) return format === 'openMetrics' ? '# EOF\n' : '\n'
+  const { default: Registry } = await import('@prometheus-io/client/lib/registry.js')
   const registry = new Registry(metricsFormats[format])
-  // Its own histograms and counters look each label up by name at each observation, which takes longer than all else that
-  // is recorded of a request. It writes any object that has a metric's form.
+  // The registry writes any object that has a metric's form. The client's own histograms look each label up by name at
+  // each observation: 265 ns, where those of this file take 34, and a request has 10 µs in all.
   for (const metric of metrics) {
     const written = { ...metric, get: () => written }
     registry.registerMetric(written as never)

@@ -5,10 +5,14 @@ import type { Config } from './config.ts'
 import type { FaultControl } from './faults/control.ts'
 import type { FaultNews } from './faults/worker.ts'
 import { WorkersFaults } from './faults/workers.ts'
+import type { Metric } from '../kit/metrics.ts'
 import type { Health } from './probes.ts'
+import type { WorkerCounts } from './telemetry/replica.ts'
+import { WorkersMetrics } from './telemetry/workers-metrics.ts'
+import type { MetricsNews } from './telemetry/workers-metrics-report.ts'
 
 /** What a worker tells its parent. */
-export type WorkerMessage = { readonly kind: 'health'; readonly health: Health } | FaultNews
+export type WorkerMessage = { readonly kind: 'health'; readonly health: Health } | FaultNews | MetricsNews
 
 export type WorkersOptions = {
   readonly config: Config
@@ -24,6 +28,9 @@ export type Workers = {
   readonly health: () => Health
   /** Those of all, also of workers that come to replace others. */
   readonly faults: FaultControl
+  /** Those of all, also of workers that are gone, as far as they are totals. */
+  readonly metrics: () => Promise<Metric[]>
+  readonly counts: () => WorkerCounts
   /** Resolves when all are gone after `drain`. */
   readonly drain: () => Promise<void>
 }
@@ -55,6 +62,7 @@ type Post = {
  */
 export const startWorkers = ({ config, port, log, clock }: WorkersOptions): Workers => {
   let draining = false
+  let restarts = 0
   const gone = Promise.withResolvers<void>()
 
   const posts = Array.from({ length: config.workers }, (_, index): Post => {
@@ -69,16 +77,22 @@ export const startWorkers = ({ config, port, log, clock }: WorkersOptions): Work
     kill: (number) => posts[number - 1]!.worker?.process.kill('SIGKILL'),
   })
 
+  const metrics = new WorkersMetrics(posts.length, clock)
+
   const fill = (post: Post): void => {
     post.retry = undefined
     post.startedAtMs = clock.now()
     const worker = cluster.fork({ PORT: String(port), PLIMSOLL_WORKER: String(post.number) })
     post.worker = worker
+    const figures = metrics.started(post.number, (order) => worker.send(order, () => {}))
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind === 'health') post.health = message.health
+      else if (message.kind === 'metrics') figures.heard(message)
       else faults.heard(post.number, message)
     })
     worker.on('error', (err) => log.error({ err, worker: post.number }, 'worker'))
+    // After the last message; `exit` may come before.
+    worker.once('disconnect', () => figures.gone())
     worker.once('exit', (code, signal) => vacate(post, code ?? signal))
   }
 
@@ -90,7 +104,12 @@ export const startWorkers = ({ config, port, log, clock }: WorkersOptions): Work
     post.failures = clock.now() - post.startedAtMs > soundAfterMs ? 0 : post.failures + 1
     const inMs = Math.min(firstBackOffMs * 2 ** post.failures, longestBackOffMs)
     log.error({ worker: post.number, why, inMs }, 'a worker is gone and will be replaced')
-    post.retry = setTimeout(fill, inMs, post)
+    post.retry = setTimeout(refill, inMs, post)
+  }
+
+  const refill = (post: Post): void => {
+    restarts++
+    fill(post)
   }
 
   const leave = (): void => {
@@ -110,8 +129,13 @@ export const startWorkers = ({ config, port, log, clock }: WorkersOptions): Work
     clearTimeout(kill)
   }
 
+  const counts = (): WorkerCounts => {
+    const running = posts.filter(({ worker }) => worker !== undefined).length
+    return { running, vacant: posts.length - running, restarts, scrapesMissed: metrics.missed }
+  }
+
   posts.forEach(fill)
-  return { health: () => together(posts, draining), faults, drain }
+  return { health: () => together(posts, draining), faults, metrics: () => metrics.collect(), counts, drain }
 }
 
 const unknown: Health = { started: false, ready: false, checks: { server: 'starting' } }

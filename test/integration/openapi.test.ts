@@ -200,6 +200,7 @@ const targets: Readonly<Record<string, readonly string[]>> = {
   '/readyz': ['/readyz'],
   '/startupz': ['/startupz'],
   '/faults': ['/faults'],
+  '/metrics': ['/metrics'],
 }
 
 const reads = (api: Api): DescribedOperation[] => api.operations.filter(({ method }) => method === 'get')

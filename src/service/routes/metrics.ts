@@ -10,12 +10,36 @@ export type MetricsSource = () => readonly Metric[] | Promise<readonly Metric[]>
 export const metricsRoute = (api: Api, collect: MetricsSource): void =>
   api.get('/metrics', operation, async (ctx) => {
     const format = formatFor(rawHeader(ctx.req, 'accept'))
-    ctx.reply(200, metricsFormats[format], await writeMetrics(await collect(), format))
+    ctx.reply(200, metricsFormats[format], await writeMetrics(await collect(), format), headers)
   })
 
-/** Prometheus asks for OpenMetrics where it can keep what only that has: exemplars. */
-const formatFor = (accept: string | undefined): MetricsFormat =>
-  accept?.includes('application/openmetrics-text') === true ? 'openMetrics' : 'prometheus'
+const headers = ['Cache-Control', 'no-store', 'Vary', 'Accept']
+
+/**
+ * The format for an `Accept` header. OpenMetrics goes to who names it and would not rather have plain text: Prometheus
+ * does, and keeps its exemplars, for which the older format has no place. All others get plain text, also those that
+ * accept neither. Parameters but `q` are not looked at: what Prometheus asks for in them changes from version to version.
+ */
+export const formatFor = (accept = '*/*'): MetricsFormat => {
+  const ranges = accept.split(',').map(readRange)
+  const openMetrics = qualityIn(ranges, 'application/openmetrics-text', 'application/*')
+  const plain = qualityIn(ranges, 'text/plain', 'text/*', '*/*')
+  return openMetrics > 0 && openMetrics >= plain ? 'openMetrics' : 'prometheus'
+}
+
+type MediaRange = { readonly type: string; readonly quality: number }
+
+const readRange = (text: string): MediaRange => {
+  const [type = '', ...parameters] = text.split(';').map((part) => part.trim().toLowerCase())
+  const quality = parameters.find((parameter) => parameter.startsWith('q='))
+  return { type, quality: quality === undefined ? 1 : Number(quality.slice(2)) || 0 }
+}
+
+/** What the first of these types has that is named at all; of several versions the best. */
+const qualityIn = (ranges: readonly MediaRange[], ...types: readonly string[]): number => {
+  const named = types.map((type) => ranges.filter((range) => range.type === type)).find(({ length }) => length > 0)
+  return Math.max(0, ...(named ?? []).map(({ quality }) => quality))
+}
 
 const text = (): z.ZodType => z.string()
 
