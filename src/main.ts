@@ -39,6 +39,7 @@ const host: CommandHost = {
   setExitCode: (code) => {
     exitCode = code
   },
+  exit: (code) => process.exit(code),
 }
 
 const { runCommand } = await import('./cli/commands.ts')

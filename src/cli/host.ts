@@ -7,4 +7,6 @@ export type CommandHost = {
   readonly signal: AbortSignal
   /** What the process exits with; 0 unless a command sets it. */
   setExitCode(code: number): void
+  /** Ends the process at once. */
+  readonly exit: (code: number) => void
 }

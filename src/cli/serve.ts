@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
-import pino from 'pino'
-import { parseConfig } from '../service/config.ts'
+import { parseConfig, workerNumber } from '../service/config.ts'
+import { identify } from '../service/identity.ts'
 import { runService } from '../service/run.ts'
 import { processClock } from '../kit/timers.ts'
 import { readBuild } from './build.ts'
 import type { CommandHost } from './host.ts'
+import { openLog } from './log.ts'
 
 type ServeFlags = { port?: string; adminPort?: string; workers?: string; instance?: string }
 
@@ -19,11 +20,11 @@ export const addServeCommand = (program: Command, host: CommandHost): void => {
     .option('--instance <name>', 'name of this replica (INSTANCE, default the host name)')
     .action(async (flags: ServeFlags) => {
       const config = parseConfig(withFlags(host.env, flags), readBuild(host.env))
-      const log = pino({ level: config.logLevel, base: { instance: config.instance } })
+      const { name } = identify(config, workerNumber(host.env) ?? 1)
       await runService({
         config,
         env: host.env,
-        log,
+        ...openLog(config, name, host.exit),
         signal: host.signal,
         clock: processClock,
         random: Math.random,

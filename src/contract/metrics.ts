@@ -1,8 +1,14 @@
-import type { MetricInfo } from '../kit/metrics.ts'
+import type { Aggregation, MetricInfo } from '../kit/metrics.ts'
 
 const counter = (help: string, ...labels: string[]): MetricInfo => ({ type: 'counter', help, labels })
 const gauge = (help: string, ...labels: string[]): MetricInfo => ({ type: 'gauge', help, labels })
 const histogram = (help: string, ...labels: string[]): MetricInfo => ({ type: 'histogram', help, labels })
+
+/** A gauge of something that all workers have in common: their figures are not added up. */
+const shared = (aggregation: Aggregation, help: string, ...labels: string[]): MetricInfo => ({
+  ...gauge(help, ...labels),
+  aggregation,
+})
 
 /**
  * Every metric of the service, by its name on the admin port. Where OpenTelemetry's semantic conventions have a stable
@@ -53,7 +59,7 @@ export const serviceMetrics = {
   plimsoll_db_connections_used_seconds_total: counter('Integral of the connections of the pool that are in use.'),
   plimsoll_db_connections_pending_seconds_total: counter('Integral of the requests that wait for a connection.'),
   plimsoll_db_pipelined: gauge('Statements that are sent on the shared connections and not answered.'),
-  plimsoll_db_reachable: gauge('1 while the database answers, otherwise 0.'),
+  plimsoll_db_reachable: shared('min', '1 while the database answers, otherwise 0; of several workers, all of them.'),
 
   plimsoll_threads: gauge('Threads for CPU work, as configured.'),
   plimsoll_threads_busy: gauge('Threads that are at work.'),
@@ -73,7 +79,11 @@ export const serviceMetrics = {
 
   plimsoll_upstream_calls_total: counter('Calls of upstreams by how they ended.', 'upstream', 'status'),
   plimsoll_upstream_attempts_total: counter('Attempts that calls of upstreams took.', 'upstream', 'kind'),
-  plimsoll_upstream_breaker_open: gauge('1 while the circuit of an upstream is not closed, otherwise 0.', 'upstream'),
+  plimsoll_upstream_breaker_open: shared(
+    'max',
+    '1 while the circuit of an upstream is not closed, otherwise 0; of several workers, in any of them.',
+    'upstream',
+  ),
   http_client_request_duration_seconds: histogram('Time of one attempt to call an upstream.', 'upstream', 'error_type'),
 
   nodejs_eventloop_time_seconds_total: counter(
@@ -90,7 +100,10 @@ export const serviceMetrics = {
   process_resident_memory_bytes: gauge('Memory of all processes of the replica in RAM.'),
   process_open_fds: gauge('Open file descriptors of all processes of the replica.'),
   process_max_fds: gauge('Open file descriptors that they may have.'),
-  process_start_time_seconds: gauge('Start of each process, in seconds since 1970.', 'worker'),
+  process_start_time_seconds: gauge(
+    'Start of each process, the parent of workers included, in seconds since 1970.',
+    'worker',
+  ),
 
   plimsoll_cgroup_cpu_limit_cores: gauge('Cores that the container may use; absent where there is no limit.'),
   plimsoll_cgroup_cpu_seconds_total: counter('CPU time of the container.'),
@@ -108,12 +121,13 @@ export const serviceMetrics = {
     'Scrapes that showed the last known figures of a worker that did not answer.',
   ),
   plimsoll_spans_total: counter('Spans by what became of them: exported, failed or dropped.', 'outcome'),
-  plimsoll_log_lines_dropped_total: counter('Lines about requests that were left out because there were too many.'),
-  plimsoll_ready: gauge('1 while the replica takes traffic, otherwise 0.'),
-  plimsoll_slo_seconds: gauge(
+  plimsoll_log_lines_dropped_total: counter('Log lines that were left out: too many, or nobody read them.'),
+  plimsoll_ready: shared('max', '1 while the replica takes traffic, otherwise 0.'),
+  plimsoll_slo_seconds: shared(
+    'max',
     'The time in which a request should be answered; a bucket of the request duration ends here.',
   ),
-  plimsoll_build_info: gauge('1, with what was built and runs.', 'version', 'revision', 'node'),
+  plimsoll_build_info: shared('max', '1, with what was built and runs.', 'version', 'revision', 'node'),
 } as const satisfies Readonly<Record<string, MetricInfo>>
 
 export type ServiceMetricName = keyof typeof serviceMetrics

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { createAdmission } from './admission/admission.ts'
+import { AdmissionMeter } from './admission/meter.ts'
 import { createRateLimit } from './admission/rate-limit.ts'
 import type { Faults } from './faults/faults.ts'
 import { LeanKoa, type ServiceMiddleware } from './http/lean-koa.ts'
@@ -9,6 +10,7 @@ import { Deadlines } from './http/deadlines.ts'
 import { dispatch, routeFinder, unmatched } from './http/router.ts'
 import { routes } from './routes/index.ts'
 import type { RouteDeps } from './routes/route.ts'
+import { admissionMetrics, rateLimitMetrics } from './telemetry/parts.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
 import type { Valkey } from './valkey.ts'
 
@@ -25,9 +27,11 @@ export type AppDeps = RouteDeps & {
 /** Makes the service's Koa application, ready to answer through `app.callback()`. */
 export const createApp = (deps: AppDeps): LeanKoa => {
   const { http } = deps.config
+  const { telemetry } = deps
+  const meter = telemetry === undefined ? undefined : new AdmissionMeter()
   const headers = ['Server', 'plimsoll', 'Plimsoll-Instance', deps.identity.name]
   const deadlines = new Deadlines({ ...deps.config.deadline, clock: deps.clock })
-  const admission = createAdmission(deps.config.admission, { clock: deps.clock })
+  const admission = createAdmission(deps.config.admission, { clock: deps.clock, meter })
   const rateLimit = createRateLimit(deps.config.rateLimit, {
     ...deps,
     valkey: deps.valkey,
@@ -37,7 +41,9 @@ export const createApp = (deps: AppDeps): LeanKoa => {
     (part) => part !== undefined,
   )
   const app = assemble({ headers, replies: http.replies, deadlines }, routes, deps, before)
-  app.observer = deps.telemetry?.requests
+  app.observer = telemetry?.requests
+  if (admission !== undefined && meter !== undefined) telemetry?.add(admissionMetrics(admission, meter))
+  if (rateLimit !== undefined) telemetry?.add(rateLimitMetrics(rateLimit))
   return app
 }
 

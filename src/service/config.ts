@@ -77,7 +77,8 @@ const readEncodedPairs = (text: string): Readonly<Record<string, string>> | unde
 
 const encodedPairs = 'name=value, separated by commas, with values in percent-encoding'
 const httpUrl = 'an http or https URL'
-const optionalUrl = () => optionalWord(httpUrl, /^https?:\/\/\S+$/)
+const readUrl = (text: string) => (/^https?:\/\/\S+$/.test(text) && URL.canParse(text) ? text : undefined)
+const optionalUrl = () => textAs(httpUrl, readUrl).optional()
 const k8sName = () => optionalWord('a name of Kubernetes', /^[\w.-]{1,253}$/)
 
 /** Every environment variable that the service reads, with what it accepts and its default. */
@@ -208,6 +209,9 @@ const secrets = new Set([
   'UPSTREAMS',
   'RATE_LIMIT_KEYS',
   'ADMIN_TOKEN',
+  'UPLOADS_S3_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
   'OTEL_EXPORTER_OTLP_HEADERS',
 ])
 

@@ -1,6 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type Koa from 'koa'
 import type { Logger } from 'pino'
 import type { ProblemCode } from '../contract/problems.ts'
 import { Failure } from '../kit/errors.ts'
@@ -16,6 +15,9 @@ import type { LeanKoa } from './http/lean-koa.ts'
 import { identify, type Identity } from './identity.ts'
 import { type Health, probes } from './probes.ts'
 import type { Clock } from '../kit/timers.ts'
+import { cacheMetrics, databaseMetrics, threadMetrics, upstreamMetrics } from './telemetry/parts.ts'
+import { StatementTelemetry } from './telemetry/statements.ts'
+import { logFailures } from './telemetry/failure-log.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 import { createUploads, type Uploads } from './uploads/uploads.ts'
 import { createUpstreams, type Upstreams } from './upstreams/upstreams.ts'
@@ -28,6 +30,8 @@ export type ServiceDeps = {
   /** Number of this worker; 1 where there is only one process. */
   readonly worker: number
   readonly log: Logger
+  /** Lines that the log could not write so far; default: none. */
+  readonly linesDropped?: () => number
   readonly clock: Clock
   readonly random: () => number
   /** Told of every change, and once the service listens. */
@@ -58,10 +62,14 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
   const faults = deps.faults ?? new Faults(deps)
   const state = new Lifecycle(config.database !== undefined, faults, deps.onHealth)
   const telemetry = config.telemetry === undefined ? undefined : new Telemetry(config.telemetry, { ...deps, identity })
-  const database = openDatabase(config, log, state)
+  const database = openDatabase(deps, state, telemetry)
   const valkey = makeValkey(deps)
   const cache = new ServiceCache({ ...deps, valkey })
-  const threads = createThreads({ ...config.threads, onThreadError: (err) => log.error({ err }, 'a thread failed') })
+  const threads = createThreads({
+    ...config.threads,
+    clock: deps.clock,
+    onThreadError: (err) => log.error({ err }, 'a thread failed'),
+  })
   const upstreams = createUpstreams(config.upstreams, {
     ...deps,
     deadlineHeader: config.deadline.header,
@@ -71,8 +79,10 @@ export const startService = async (deps: ServiceDeps): Promise<Service> => {
     clock: deps.clock,
     onFailure: (err) => log.error({ err }, 'the storage of uploads failed'),
   })
+  for (const collect of [cacheMetrics(cache), threadMetrics(threads), upstreamMetrics(upstreams)])
+    telemetry?.add(collect)
   const app = createApp({ ...deps, identity, database, cache, threads, upstreams, uploads, valkey, faults, telemetry })
-  logErrors(app, log)
+  logFailures(app, log)
   const server = httpServer(app, config)
   const address = await listen(server, { ...config.http, shared: config.workers > 1 })
   log.info({ ...address, worker: identity.worker }, 'listening')
@@ -111,7 +121,7 @@ export const startAdmin = async (
   more: readonly ((api: Api) => void)[] = [],
 ): Promise<Server> => {
   const app = assemble({ headers: ['Server', 'plimsoll'] }, [probes, ...more], health)
-  logErrors(app, log)
+  logFailures(app, log)
   const server = httpServer(app, config)
   const address = await listen(server, config.admin)
   log.info(address, 'admin listening')
@@ -247,11 +257,18 @@ class Lifecycle {
   }
 }
 
-const openDatabase = (config: Config, log: Logger, state: Lifecycle): Database | undefined => {
+const openDatabase = (
+  { config, log, clock }: ServiceDeps,
+  state: Lifecycle,
+  telemetry: Telemetry | undefined,
+): Database | undefined => {
   if (config.database === undefined) return undefined
-  return new Database({
+  const { url } = config.database
+  const observer = telemetry === undefined ? undefined : new StatementTelemetry({ url, clock })
+  const database = new Database({
     ...config.database,
     applicationName: `plimsoll ${config.instance}`,
+    observer,
     onEvent: (event, why) => {
       if (event === 'idle-error') return log.warn({ err: why }, 'an idle database connection failed')
       if (event === 'reachable') log.info('database reachable')
@@ -259,6 +276,8 @@ const openDatabase = (config: Config, log: Logger, state: Lifecycle): Database |
       state.database(event === 'reachable', why)
     },
   })
+  if (observer !== undefined) telemetry?.add(databaseMetrics(database, observer))
+  return database
 }
 
 /** What a script on Valkey may take before requests go on without it. */
@@ -333,12 +352,6 @@ export const freePort = async (host: string): Promise<number> => {
   const { port } = await listen(server, { host, port: 0 })
   await closeNow(server)
   return port
-}
-
-const logErrors = (app: LeanKoa, log: Logger): void => {
-  app.on('error', (err: Error, ctx?: Koa.Context) =>
-    log.error({ err, route: ctx?.['_matchedRoute'] }, 'request failed'),
-  )
 }
 
 const once = <Result>(act: () => Promise<Result>): (() => Promise<Result>) => {

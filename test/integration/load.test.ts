@@ -41,6 +41,7 @@ const plimsoll = async (
     stderr: { write: (text) => (ran.stderr += text), isTTY },
     signal,
     setExitCode: (code) => (ran.exitCode = code),
+    exit: () => {},
   })
   await program.parseAsync(args, { from: 'user' })
   return ran

@@ -12,6 +12,8 @@ export type Serving = AsyncDisposable & {
   readonly url: string
   readonly adminUrl: string
   readonly log: readonly Record<string, unknown>[]
+  /** What it wrote to stderr so far; shown on that of the test, too. */
+  readonly stderr: () => string
   /** Resolves with the exit code, or the signal's name, once it is gone. */
   readonly exit: Promise<number | string>
 }
@@ -19,9 +21,14 @@ export type Serving = AsyncDisposable & {
 /** What a command that ends by itself left behind. */
 export type Finished = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
 
-/** Runs `plimsoll ARGS` from the sources to its end. */
-export const runCli = async (args: readonly string[], env: Record<string, string> = {}): Promise<Finished> => {
-  const child = spawn(process.execPath, [entry, ...args], { env: { ...process.env, ...env } })
+/** Runs `plimsoll ARGS` from the sources to its end, or until SIGTERM after so many ms. */
+export const runCli = async (
+  args: readonly string[],
+  env: Record<string, string> = {},
+  timeoutMs?: number,
+): Promise<Finished> => {
+  const options = { env: { ...process.env, ...env }, ...(timeoutMs !== undefined && { timeout: timeoutMs }) }
+  const child = spawn(process.execPath, [entry, ...args], options)
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (bytes: Buffer) => (stdout += bytes.toString()))
@@ -34,7 +41,12 @@ export const runCli = async (args: readonly string[], env: Record<string, string
 export const serve = async (args: readonly string[], env: Record<string, string> = {}): Promise<Serving> => {
   const child = spawn(process.execPath, [entry, 'serve', ...args], {
     env: { ...process.env, ...localEnv, INSTANCE: 'e2e', ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stderr = ''
+  child.stderr.on('data', (bytes: Buffer) => {
+    stderr += bytes.toString()
+    process.stderr.write(bytes)
   })
   const exit = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string)
   const log: Record<string, unknown>[] = []
@@ -59,6 +71,7 @@ export const serve = async (args: readonly string[], env: Record<string, string>
     url: `http://127.0.0.1:${String(port('listening'))}`,
     adminUrl: `http://127.0.0.1:${String(port('admin listening'))}`,
     log,
+    stderr: () => stderr,
     exit,
     [Symbol.asyncDispose]: stop,
   }

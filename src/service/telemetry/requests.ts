@@ -22,6 +22,8 @@ export type Told = {
   readonly problem: ProblemCode | undefined
   /** What was thrown; only where that was not meant to be an answer. */
   readonly failure: unknown
+  /** What its problem document names it; undefined where it got none. */
+  readonly requestId: string | undefined
   /** Undefined where there is no tracing. */
   readonly trace: Trace | undefined
 }
@@ -34,6 +36,8 @@ export type RequestTelemetryOptions = {
   /** Undefined: no traces. */
   readonly sampler: Sampler | undefined
   readonly tell: (request: Told) => void
+  /** Lines that the log could not write so far; default: none. */
+  readonly linesDropped?: (() => number) | undefined
 }
 
 /** Errors of a service that is broken are many and alike; refusals are made to cost little, and so is the news of them. */
@@ -72,6 +76,7 @@ export class RequestTelemetry implements RequestObserver {
   }
 
   ended(ctx: ServiceContext): void {
+    ctx.ended = true
     const nowMs = this.#clock.now()
     const tookMs = nowMs - ctx.arrivedAtMs
     this.#active.remove(nowMs)
@@ -88,7 +93,8 @@ export class RequestTelemetry implements RequestObserver {
     if (!this.#mayTell(sampled, problem, nowMs)) return void this.#untold++
     const trace = this.#complete(ctx, nowMs)
     if (trace !== undefined) durations.exemplify(tookMs / 1_000, exemplarOf(trace), wallSeconds(nowMs))
-    const told = { reason, method, route, status, tookMs, problem, failure: ctx.failure, trace } as const
+    const { failure, requestId } = ctx
+    const told = { reason, method, route, status, tookMs, problem, failure, requestId, trace } as const
     if (trace !== undefined) describe(told, ctx, trace)
     this.#options.tell(told)
   }
@@ -105,8 +111,12 @@ export class RequestTelemetry implements RequestObserver {
       http_server_active_requests: [{ labels: {}, value: this.#active.value }],
       plimsoll_requests_seconds_total: [{ labels: {}, value: this.#active.seconds(nowMs) }],
       plimsoll_problems_total: Array.from(this.#problems, ([code, value]) => ({ labels: { code }, value })),
-      plimsoll_log_lines_dropped_total: [{ labels: {}, value: this.#untold }],
+      plimsoll_log_lines_dropped_total: [{ labels: {}, value: this.#linesDropped() }],
     }
+  }
+
+  #linesDropped(): number {
+    return this.#untold + (this.#options.linesDropped?.() ?? 0)
   }
 
   #complete(ctx: ServiceContext, nowMs: number): Trace | undefined {
@@ -180,12 +190,20 @@ const describe = ({ reason, method, route, status, problem }: Told, ctx: Service
     .set('url.scheme', 'http')
     .set('network.protocol.version', ctx.req.httpVersion)
     .set('plimsoll.recorded', reason)
-  if (known) root.set('http.route', route).set('url.path', pathOf(ctx.originalUrl))
+  if (known) root.set('http.route', route).set('url.path', pathOf(shortened(ctx.originalUrl)))
   if (problem !== undefined) root.set('plimsoll.problem', problem)
   if (status >= 500) root.errorType = problem ?? String(status)
 }
 
-const pathOf = (url: string): string => {
-  const query = url.indexOf('?')
-  return query === -1 ? url : url.slice(0, query)
+const longestTarget = 1_024
+
+/** Of a target that is very long the beginning, copied: a part of a string keeps all of it, and traces may wait. */
+const shortened = (target: string): string =>
+  target.length <= longestTarget ? target : Buffer.from(target.slice(0, longestTarget), 'latin1').toString('latin1')
+
+const pathOf = (target: string): string => {
+  const end = target.search(/[?#]/)
+  const path = end === -1 ? target : target.slice(0, end)
+  // In absolute form it begins with a host, and maybe a password, of the client's choice.
+  return path.startsWith('/') ? path : path.replace(/^[^/]*\/\/[^/]*/, '')
 }
