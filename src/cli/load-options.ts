@@ -19,6 +19,16 @@ export type LoadFlags = {
   readonly header?: readonly string[]
   readonly body?: string
   readonly slo?: readonly string[]
+  readonly metricsPort?: string
+  readonly metricsLinger?: string
+}
+
+/** Where a run shows its metrics while it goes on. */
+export type MetricsOptions = {
+  /** Of 127.0.0.1; 0 is one that is free. */
+  readonly port: number
+  /** For how long the last figures are shown when the run is over, so that a scraper sees them. */
+  readonly lingerMs: number
 }
 
 export const arrivalKinds = ['constant', 'poisson'] as const satisfies readonly Arrivals[]
@@ -55,6 +65,20 @@ export const readLoadOptions = (
     slos: (given.slo ?? []).map((text) => flags.read('--slo', text, parseSlo, sloGrammar)),
   }
 }
+
+/** Undefined where no port is given: nothing is shown. Notes mistakes as `readLoadOptions` does. */
+export const readMetricsOptions = (flags: FlagReader, given: LoadFlags): MetricsOptions | undefined => {
+  const { metricsPort, metricsLinger } = given
+  if (metricsPort === undefined && metricsLinger === undefined) return undefined
+  const lingerMs = within(0, hourMs, parseDurationMs)
+  return {
+    port: flags.read('--metrics-port', metricsPort, within(0, highestPort, parseWhole), portGrammar),
+    lingerMs: flags.read('--metrics-linger', metricsLinger ?? '0s', lingerMs, 'a duration from 0s to 1h, such as 15s'),
+  }
+}
+
+const highestPort = 65_535
+const portGrammar = `a port from 0 (one that is free) to ${highestPort}`
 
 const rateGrammar = `requests per second from 0.001 to ${highestRate}, such as 500 or 500/s`
 const headerGrammar = "'name: value', except for headers that belong to the connection"

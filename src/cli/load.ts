@@ -1,12 +1,20 @@
 import { randomInt, randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { RunResult, TimelinePoint } from '../contract/run-result.ts'
 import { systemClock } from '../kit/clock.ts'
+import type { RunMetrics } from '../lab/load/metrics.ts'
 import type { LoadOptions } from '../lab/load/options.ts'
 import { readBuild } from './build.ts'
 import { FlagReader, oneOf } from './flag-reader.ts'
 import type { CommandHost } from './host.ts'
-import { arrivalKinds, readLoadOptions, type LoadFlags } from './load-options.ts'
+import {
+  arrivalKinds,
+  readLoadOptions,
+  readMetricsOptions,
+  type LoadFlags,
+  type MetricsOptions,
+} from './load-options.ts'
 
 const repeated = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value]
 
@@ -32,6 +40,8 @@ export const addLoadCommand = (program: Command, host: CommandHost): void => {
     .option('--header <line>', "header to send, 'name: value'; repeatable", repeated)
     .option('--body <text>', 'body to send')
     .option('--slo <objective>', "'p99<100ms', 'errors<0.1%', 'rate>=500'; repeatable", repeated)
+    .option('--metrics-port <port>', 'port of 127.0.0.1 that shows the run to Prometheus at /metrics; 0: a free one')
+    .option('--metrics-linger <duration>', 'how long it shows the last figures when the run is over (default: 0s)')
     .option('-o, --output <format>', 'text or json', 'text')
     .action((urls: string[], flags: LoadFlags & { output: string }) => load(host, urls, flags))
 }
@@ -40,15 +50,47 @@ const load = async (host: CommandHost, urls: string[], given: LoadFlags & { outp
   const flags = new FlagReader()
   const output = flags.read('--output', given.output, oneOf(['text', 'json']), 'one of text, json')
   const options = readLoadOptions(flags, urls, given, () => randomInt(2 ** 32))
+  const shown = readMetricsOptions(flags, given)
   flags.check()
-  const result = await run(host, options)
+  const id = randomUUID()
+  await using metrics = shown && (await showMetrics(host, id, options, shown))
+  const result = await run(host, id, options, metrics?.observer)
   const { describeRun } = await import('../lab/load/text.ts')
   host.stdout.write(output === 'json' ? `${JSON.stringify(result, null, 2)}\n` : describeRun(result))
   host.setExitCode(exitCodeOf(result))
+  await metrics?.linger()
+}
+
+type ShownMetrics = AsyncDisposable & {
+  readonly observer: RunMetrics
+  /** Shows the last figures for as long as was asked, or until somebody interrupts. */
+  readonly linger: () => Promise<void>
+}
+
+const showMetrics = async (
+  { stderr, signal }: CommandHost,
+  runId: string,
+  options: LoadOptions,
+  { port, lingerMs }: MetricsOptions,
+): Promise<ShownMetrics> => {
+  const { RunMetrics } = await import('../lab/load/metrics.ts')
+  const { serveMetrics } = await import('../lab/load/metrics-server.ts')
+  const observer = new RunMetrics({ ...options, runId })
+  const server = await serveMetrics(port, () => observer.collect())
+  stderr.write(`Metrics at ${server.url}\n`)
+  const linger = async (): Promise<void> => {
+    if (lingerMs > 0) await sleep(lingerMs, undefined, { signal }).catch(() => {})
+  }
+  return { observer, linger, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
 }
 
 /** Loads the lab only now: its libraries would slow the start of every other command. */
-const run = async (host: CommandHost, options: LoadOptions): Promise<RunResult> => {
+const run = async (
+  host: CommandHost,
+  id: string,
+  options: LoadOptions,
+  observer: RunMetrics | undefined,
+): Promise<RunResult> => {
   const { httpTransport } = await import('../lab/load/http.ts')
   const { runLoad } = await import('../lab/load/run.ts')
   const { describeSecond } = await import('../lab/load/text.ts')
@@ -56,8 +98,14 @@ const run = async (host: CommandHost, options: LoadOptions): Promise<RunResult> 
   const transport = httpTransport({ ...options, headers: withUserAgent(options.headers, tool) })
   const progress = progressTo(host.stderr, describeSecond)
   try {
-    const identity = { id: randomUUID(), tool, startedAt: new Date() }
-    const deps = { clock: systemClock, transport, signal: host.signal, onSecond: progress.show }
+    const identity = { id, tool, startedAt: new Date() }
+    const deps = {
+      clock: systemClock,
+      transport,
+      signal: host.signal,
+      onSecond: progress.show,
+      ...(observer && { observer }),
+    }
     return await runLoad(identity, options, deps)
   } finally {
     progress.end()
