@@ -11,6 +11,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   serve: async () => (await import('./serve.ts')).addServeCommand,
   migrate: async () => (await import('./migrate.ts')).addMigrateCommand,
   load: async () => (await import('./load.ts')).addLoadCommand,
+  observability: async () => (await import('./observability.ts')).addObservabilityCommand,
 }
 
 const failed = 1
