@@ -74,12 +74,13 @@ const prometheusFile = ({ job, deployment }: ObservabilityOptions): string =>
   yamlFile(
     [
       'Configuration of a Prometheus without an operator, in a cluster. Exemplars are kept with --enable-feature=exemplar-storage.',
+      'rule_files is looked for from where this file is: as it was written, in the folder beside its own.',
       'The labels `namespace` and `pod` are what prometheus-adapter tells pods apart by.',
       'Outside a cluster, static_configs with the admin ports (9464) of the replicas take the place of kubernetes_sd_configs.',
     ],
     {
       global: { scrape_interval: '15s', evaluation_interval: '15s' },
-      rule_files: ['rules/*.yaml'],
+      rule_files: ['../rules/*.yaml'],
       scrape_configs: [
         {
           job_name: job,
@@ -91,6 +92,8 @@ const prometheusFile = ({ job, deployment }: ObservabilityOptions): string =>
               action: 'keep',
             },
             { source_labels: ['__meta_kubernetes_pod_container_port_number'], regex: '9464', action: 'keep' },
+            // An evicted pod stays in the list and would count as a replica that is down.
+            { source_labels: ['__meta_kubernetes_pod_phase'], regex: 'Succeeded|Failed', action: 'drop' },
             fromMeta('namespace', '__meta_kubernetes_namespace'),
             fromMeta('pod', '__meta_kubernetes_pod_name'),
           ],

@@ -91,7 +91,7 @@ export const eventLoopDelay = (q: number, slice: Slice): string =>
 /** The share of connections of the pool that were in use: 0 to 1. */
 export const poolSaturation = (slice: Slice): string => {
   const used = sumOfRates(select('plimsoll_db_connections_used_seconds_total', slice.scope), slice)
-  return `${used} / ${aggregate('sum', slice.by, select('db_client_connection_max', slice.scope))}`
+  return `${used} / ${aggregate('sum', slice.by, select('plimsoll_db_connections_max', slice.scope))}`
 }
 
 /** Mean number of requests that waited for a connection of the pool. */

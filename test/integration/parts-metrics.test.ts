@@ -83,7 +83,7 @@ test('what can be named beforehand is 0 before it happens', limits, async (t) =>
         { cache, outcome },
       ]),
     ),
-    ['db_client_connection_timeouts_total', {}],
+    ['plimsoll_db_connection_timeouts_total', {}],
   ]
   for (const [name, labels] of expected)
     assert.equal(valueOf(all, name, labels), 0, `${name} ${JSON.stringify(labels)}`)

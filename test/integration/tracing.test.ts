@@ -151,9 +151,9 @@ const reaches = (
 test('a request that had to wait for a connection of the pool shows it', limits, async (t) => {
   const parts = await started(t, { DATABASE_POOL: '1' })
   const letGo = hold(parts.service, '/work/query?ms=60000')
-  await reaches(parts.service, 'db_client_connection_count', 1, { db_client_connection_state: 'used' })
+  await reaches(parts.service, 'plimsoll_db_connections', 1, { state: 'used' })
   const asking = ask(parts, '/work/query?ms=1', 3)
-  await reaches(parts.service, 'db_client_connection_pending_requests', 1)
+  await reaches(parts.service, 'plimsoll_db_connections_pending', 1)
   await letGo()
   const { tree } = await asking
   assert.equal(shapeOf(tree), 'GET /work/query(pool wait SELECT pg_sleep)')

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { parse } from 'yaml'
 import { runCommand } from '../../src/cli/commands.ts'
@@ -111,6 +111,18 @@ test('an exemplar leads from the metrics to the traces that are provisioned besi
   }
   const [metrics, traces] = datasources
   assert.deepEqual(metrics!.jsonData!.exemplarTraceIdDestinations, [{ name: 'trace_id', datasourceUid: traces!.uid }])
+})
+
+test('the configuration of Prometheus finds the rules that are written beside it', async (t) => {
+  const out = folderOf(t)
+  await run('--out', out)
+  const { rule_files: patterns } = parse(readFileSync(join(out, 'provisioning/prometheus.yaml'), 'utf8')) as {
+    rule_files: string[]
+  }
+  assert.deepEqual(
+    patterns.flatMap((pattern) => globSync(join(out, 'provisioning', pattern))).map((path) => basename(path)),
+    readdirSync(join(out, 'rules')),
+  )
 })
 
 test('Prometheus takes the configuration that is written for it', { skip: needsPromtool }, () => {

@@ -19,6 +19,7 @@ type GrafanaPanel = {
   readonly type: string
   readonly title: string
   readonly targets?: readonly Target[]
+  readonly transformations?: readonly { readonly id: string }[]
   readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number }
 }
 const parsed = json.map(({ file, text }) => ({ file, ...(JSON.parse(text) as { panels: GrafanaPanel[] }) }))
@@ -53,6 +54,12 @@ test('every panel has a title of its own, a description that is a sentence, a un
     const titles = rows.flatMap(({ panels }) => panels.map(({ kind, title }) => `${kind} ${title}`))
     assert.equal(new Set(titles).size, titles.length, file)
   }
+})
+
+test('a table of several queries shows them side by side', () => {
+  const tables = parsed.flatMap(({ panels }) => panels.filter(({ type }) => type === 'table'))
+  assert.ok(tables.some(({ targets }) => targets!.length > 1))
+  for (const { title, transformations } of tables) assert.equal(transformations![0]!.id, 'merge', title)
 })
 
 test('panels of any sizes fill the grid without leaving or overlapping it', () => {

@@ -218,7 +218,11 @@ const optionsByKind: Readonly<Record<PanelKind, (panel: Panel) => Json>> = {
   table: () => ({ showHeader: true, cellHeight: 'sm' }),
 }
 
-/** Labels and values without what every table of Prometheus has beside them. */
+/**
+ * All queries in one table, a row for each set of labels, without what every table of Prometheus has beside them. Unmerged,
+ * Grafana shows one query at a time.
+ */
 const tableOf = [
+  { id: 'merge', options: {} },
   { id: 'organize', options: { excludeByName: { Time: true, __name__: true }, indexByName: {}, renameByName: {} } },
 ]

@@ -281,7 +281,7 @@ const pools: readonly Panel[] = [
       },
       { expr: poolPending(each), legend: '{{instance}} waiting', meaning: 'slow' },
       {
-        expr: aggregate('sum', ['instance'], select('db_client_connection_max', chosen)),
+        expr: aggregate('sum', ['instance'], select('plimsoll_db_connections_max', chosen)),
         legend: '{{instance}} connections',
         meaning: 'limit',
       },
@@ -304,7 +304,7 @@ const pools: readonly Panel[] = [
         meaning: 'usual',
       },
       {
-        expr: quantileOf(0.99, 'db_client_connection_wait_time_seconds', each),
+        expr: quantileOf(0.99, 'plimsoll_db_connection_wait_seconds', each),
         legend: '{{instance}} connection',
         meaning: 'second',
       },

@@ -1,7 +1,7 @@
 import { select } from '../promql.ts'
-import { meanOver, records } from './recording.ts'
+import { records } from './recording.ts'
 import { type Alert, ofJob, recorded, type RuleOptions } from './rule.ts'
-import { type Burn, burns, type Window, windowSeconds } from './windows.ts'
+import { type Burn, burns, type Window } from './windows.ts'
 
 /** An objective whose budget can be spent too fast. */
 type Budget = {
@@ -81,13 +81,18 @@ const burnAlert = (options: RuleOptions, budget: Budget, burn: Burn): Alert => (
 const burnExpression = (options: RuleOptions, budget: Budget, { factor, long, short }: Burn): string => {
   const scope = ofJob(options)
   const threshold = thresholdOf(budget, factor)
-  const bad = meanOver(long, budget.bad, scope)
   return [
     `${recorded(budget.ratio(long), scope)} > ${threshold}`,
     `${recorded(budget.ratio(short), scope)} > ${threshold}`,
-    `${bad} * ${windowSeconds[long]} >= ${fewestBad}`,
+    `${countOver(long, recorded(budget.bad, scope))} >= ${fewestBad}`,
   ].join('\nand ')
 }
+
+/**
+ * How many there were, of a rate: what was seen, and no more. A mean over the window times its length would make ten of one
+ * that the first minutes after a rollout have seen.
+ */
+const countOver = (long: Window, rate: string): string => `sum_over_time(${rate}[${long}:1m]) * 60`
 
 const lasts = ({ factor }: Burn): string => {
   const hours = (30 * 24) / factor

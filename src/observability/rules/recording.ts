@@ -90,7 +90,7 @@ const ratioRules =
   }
 
 /** The mean of a rate over 5 minutes, or the last one of it. */
-export const meanOver = (long: Window, record: string, scope: Scope): string =>
+const meanOver = (long: Window, record: string, scope: Scope): string =>
   long === window ? recorded(record, scope) : `avg_over_time(${recorded(record, scope)}[${long}])`
 
 const replicaRules = (options: RuleOptions): RecordingRule[] => {

@@ -36,15 +36,22 @@ export class Places {
     return this.#free
   }
 
+  /** Throws `database-busy` where too many wait already for one more to wait. */
+  requireRoom(): void {
+    const { maxWaiting } = this.#options
+    if (this.#free > 0 || this.#waiting.size < maxWaiting) return
+    throw busy(`${maxWaiting} requests are waiting for a connection`)
+  }
+
   /**
    * Resolves with a place, to be returned by `giveBack`. Rejects with `database-busy` where too many wait or the wait
    * takes too long, and with `cancel.reason` on abort.
    */
   async take(cancel?: Cancellation): Promise<void> {
     cancel?.throwIfAborted()
-    const { maxWaiting, timeoutMs } = this.#options
+    const { timeoutMs } = this.#options
+    this.requireRoom()
     if (this.#free > 0) return void this.#free--
-    if (this.#waiting.size >= maxWaiting) throw busy(`${maxWaiting} requests are waiting for a connection`)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     // Left in the same turn: a place that is given back meanwhile must not go to who will not use it.
     const leave = (why: unknown): void => {

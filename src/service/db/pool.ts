@@ -82,6 +82,8 @@ export class SessionPool {
    */
   async lend<Result>(use: (session: Session) => Promise<Result>, cancel?: Cancellation): Promise<Result> {
     cancel?.throwIfAborted()
+    // What is turned away has not waited: in a flood its zeros would hide the waits of all others.
+    this.#places.requireRoom()
     const waits = this.#places.free === 0 || this.#pool.idleCount === 0
     const watch = this.#observer?.connectionAsked(waits, cancel?.span)
     let client: pg.PoolClient
@@ -105,7 +107,7 @@ export class SessionPool {
     try {
       return await unlessAborted(connecting, cancel)
     } catch (error) {
-      if (error instanceof Error && error.message === connectTimeout) this.#connectTimeouts++
+      if (error instanceof Error && connectTimeout.test(error.message)) this.#connectTimeouts++
       void this.#discard(connecting)
       throw error
     }
@@ -136,8 +138,8 @@ export class SessionPool {
   }
 }
 
-/** What pg's pool says of it; it has no code. */
-const connectTimeout = 'timeout exceeded when trying to connect'
+/** What pg's pool says of a wait in its own queue, its pool and its client of a connection in the making; none has a code. */
+const connectTimeout = /timeout exceeded when trying to connect|due to connection timeout|^timeout expired$/
 
 /** The same outcome, or `cancel.reason` if that comes first. */
 const unlessAborted = async <Result>(work: Promise<Result>, cancel: Cancellation | undefined): Promise<Result> => {

@@ -45,11 +45,11 @@ export const databaseMetrics =
     const { size, idle, poolSize, timeouts, pipelined } = database.stats
     return {
       db_client_operation_duration_seconds: told.durations(),
-      db_client_connection_count: each('db_client_connection_state', { idle, used: size - idle }),
-      db_client_connection_max: single(poolSize),
-      db_client_connection_pending_requests: single(told.pending.value),
-      db_client_connection_wait_time_seconds: told.waits.samples('db_client_connection_wait_time_seconds', {}),
-      db_client_connection_timeouts_total: single(timeouts),
+      plimsoll_db_connections: each('state', { idle, used: size - idle }),
+      plimsoll_db_connections_max: single(poolSize),
+      plimsoll_db_connections_pending: single(told.pending.value),
+      plimsoll_db_connection_wait_seconds: told.waits.samples('plimsoll_db_connection_wait_seconds', {}),
+      plimsoll_db_connection_timeouts_total: single(timeouts),
       plimsoll_db_connections_used_seconds_total: single(told.used.seconds(nowMs)),
       plimsoll_db_connections_pending_seconds_total: single(told.pending.seconds(nowMs)),
       plimsoll_db_pipelined: single(pipelined),

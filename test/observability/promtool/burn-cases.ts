@@ -62,7 +62,7 @@ const burning = (alert: string, budget: number, series: (...stages: Stage[]) => 
     return [
       ...pair<number>(alert, {
         longWindow,
-        atMinutes: forMinutes + 3,
+        atMinutes: forMinutes + 5,
         series: (times) => series({ share: allowed * times, minutes: 2 * hour }),
         fires: {
           with: 1.05,
@@ -109,6 +109,12 @@ const notYetOrNoMore = (
       law: `is silent with 9 bad requests in ${longWindow}`,
       series: series({ share: 0.5, minutes: 2 * hour, perSecond: 9 / 0.5 / (longMinutes * 60) }),
       atMinutes: forMinutes + 20,
+    },
+    {
+      ...silent,
+      law: `is silent with 9 bad requests in ${longWindow} of which only the last 50 minutes were seen`,
+      series: series({ share: 0.5, minutes: 2 * hour, perSecond: 9 / 0.5 / (50 * 60) }),
+      atMinutes: 50,
     },
   ]
 }

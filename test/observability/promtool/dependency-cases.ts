@@ -37,7 +37,7 @@ export const dependencyCases: readonly AlertCase[] = [
   ...pair<number>('PlimsollPoolExhausted', {
     series: (used) => ({
       ...of('plimsoll_db_connections_used_seconds_total', {}, rising(used)),
-      ...of('db_client_connection_max', {}, level(8)),
+      ...of('plimsoll_db_connections_max', {}, level(8)),
     }),
     atMinutes: 17,
     fires: {

@@ -167,7 +167,7 @@ const saturations: Readonly<Record<LimitedResource, readonly [share: number, ser
     0.875,
     {
       ...of('plimsoll_db_connections_used_seconds_total', {}, rising(7)),
-      ...of('db_client_connection_max', {}, level(8)),
+      ...of('plimsoll_db_connections_max', {}, level(8)),
     },
   ],
   memory: [
