@@ -60,6 +60,9 @@ const readUpstreams = (text: string): Readonly<Record<string, string>> | undefin
 const secondMs = 1_000
 const minuteMs = 60 * secondMs
 
+/** In any case, as OpenTelemetry reads it. */
+const truth = (text: string): boolean | undefined => (/^(true|false)$/i.test(text) ? /^t/i.test(text) : undefined)
+
 const share = (text: string): number | undefined => {
   const value = /^\d*\.?\d+$/.test(text) ? Number(text) : NaN
   return value >= 0 && value <= 1 ? value : undefined
@@ -75,6 +78,7 @@ const readEncodedPairs = (text: string): Readonly<Record<string, string>> | unde
   }
 }
 
+const otlpProtocols = ['http/protobuf', 'http/json', 'grpc'] as const
 const encodedPairs = 'name=value, separated by commas, with values in percent-encoding'
 const httpUrl = 'an http or https URL'
 const readUrl = (text: string) => (/^https?:\/\/\S+$/.test(text) && URL.canParse(text) ? text : undefined)
@@ -154,15 +158,18 @@ const knobs = z.object({
   SLO_MS: whole(250, 1, 10 * minuteMs),
   SLOW_REQUEST_MS: whole(secondMs, 1, 60 * minuteMs),
 
-  OTEL_SDK_DISABLED: oneOf('false', ['false', 'true']),
+  OTEL_SDK_DISABLED: textAs('true or false', truth).default(false),
   OTEL_SERVICE_NAME: optionalWord('a text', /^/),
   OTEL_RESOURCE_ATTRIBUTES: textAs(encodedPairs, readEncodedPairs).optional(),
   OTEL_TRACES_EXPORTER: choice(['otlp', 'console', 'none']).optional(),
   OTEL_EXPORTER_OTLP_ENDPOINT: optionalUrl(),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: optionalUrl(),
-  OTEL_EXPORTER_OTLP_PROTOCOL: oneOf('http/protobuf', ['http/protobuf', 'http/json', 'grpc']),
+  OTEL_EXPORTER_OTLP_PROTOCOL: oneOf('http/protobuf', otlpProtocols),
+  OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: choice(otlpProtocols).optional(),
   OTEL_EXPORTER_OTLP_HEADERS: textAs(encodedPairs, readEncodedPairs).optional(),
+  OTEL_EXPORTER_OTLP_TRACES_HEADERS: textAs(encodedPairs, readEncodedPairs).optional(),
   OTEL_EXPORTER_OTLP_TIMEOUT: whole(10 * secondMs, 1, 10 * minuteMs),
+  OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: whole(0, 1, 10 * minuteMs),
   OTEL_TRACES_SAMPLER: oneOf('parentbased_traceidratio', [
     'parentbased_traceidratio',
     'parentbased_always_on',
@@ -213,6 +220,7 @@ const secrets = new Set([
   'OTEL_EXPORTER_OTLP_ENDPOINT',
   'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
   'OTEL_EXPORTER_OTLP_HEADERS',
+  'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
 ])
 
 // A connection string carries a password: a mistake in it is told without the value.
@@ -300,7 +308,7 @@ const shapeTelemetry = (knob: z.output<typeof knobs>) => ({
 const hasTracing = (knob: z.output<typeof knobs>): boolean => {
   const endpoint = knob.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? knob.OTEL_EXPORTER_OTLP_ENDPOINT
   const exporter = knob.OTEL_TRACES_EXPORTER ?? (endpoint === undefined ? 'none' : 'otlp')
-  return knob.OTEL_SDK_DISABLED === 'false' && exporter !== 'none'
+  return !knob.OTEL_SDK_DISABLED && exporter !== 'none'
 }
 
 const shapeTracing = (knob: z.output<typeof knobs>) => ({
@@ -309,13 +317,13 @@ const shapeTracing = (knob: z.output<typeof knobs>) => ({
     ratio: ratioOf(knob.OTEL_TRACES_SAMPLER, knob.OTEL_TRACES_SAMPLER_ARG),
   },
   exporter: knob.OTEL_TRACES_EXPORTER === 'console' ? ('console' as const) : ('otlp' as const),
-  protocol: knob.OTEL_EXPORTER_OTLP_PROTOCOL,
+  protocol: knob.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL ?? knob.OTEL_EXPORTER_OTLP_PROTOCOL,
   /** The base URL, to which HTTP's exporters add `/v1/traces`. */
   endpoint: knob.OTEL_EXPORTER_OTLP_ENDPOINT,
   /** The URL of traces alone, taken as it is. */
   tracesEndpoint: knob.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
-  headers: knob.OTEL_EXPORTER_OTLP_HEADERS ?? {},
-  timeoutMs: knob.OTEL_EXPORTER_OTLP_TIMEOUT,
+  headers: knob.OTEL_EXPORTER_OTLP_TRACES_HEADERS ?? knob.OTEL_EXPORTER_OTLP_HEADERS ?? {},
+  timeoutMs: knob.OTEL_EXPORTER_OTLP_TRACES_TIMEOUT || knob.OTEL_EXPORTER_OTLP_TIMEOUT,
   queueSize: knob.OTEL_BSP_MAX_QUEUE_SIZE,
   batchSize: knob.OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
   delayMs: knob.OTEL_BSP_SCHEDULE_DELAY,

@@ -6,7 +6,8 @@ const shortest = 6
 /**
  * Every secret of the configuration, as a text that must never come out: passwords of connection strings, user
  * information and parameters of other URLs, tokens, API keys, and the header values for a collector of traces, with each
- * of their words (`Bearer` stands before many). Those of less than 6 characters are left out.
+ * of their words (`Bearer` stands before many). Those of less than 6 characters are left out, and those that the name of
+ * the instance contains, which each answer and each log line tells.
  */
 export const secretsOf = (config: Config): readonly string[] => {
   const { database, cache, upstreams, uploads, rateLimit, admin, telemetry } = config
@@ -24,7 +25,9 @@ export const secretsOf = (config: Config): readonly string[] => {
     admin.token,
     ...Object.values(tracing?.headers ?? {}).flatMap((value) => [value, ...value.split(/\s+/)]),
   ]
-  return [...new Set(texts)].filter((text) => text !== undefined).filter((text) => text.length >= shortest)
+  return [...new Set(texts)]
+    .filter((text) => text !== undefined)
+    .filter((text) => text.length >= shortest && !config.instance.includes(text))
 }
 
 /** As it stands in a connection string, and decoded; PostgreSQL's takes one among its parameters, too. */

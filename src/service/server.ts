@@ -321,9 +321,10 @@ const httpServer = (app: LeanKoa, { http }: Config): Server => {
   )
   app.bodyTimeoutMs = http.requestTimeoutMs
   server.on('clientError', answerUnreadable(app))
-  server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) =>
-    app.createContext(req, res).onerror(new Failure<ProblemCode>('expectation-failed')),
-  )
+  server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) => {
+    const ctx = app.createContext(req, res) as unknown as Parameters<LeanKoa['handleRequest']>[0]
+    return app.handleRequest(ctx, () => Promise.reject(new Failure<ProblemCode>('expectation-failed')))
+  })
   return server
 }
 

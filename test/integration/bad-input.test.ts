@@ -422,6 +422,31 @@ test('the body behind an expectation that nobody can meet is not waited for', as
   assertProblem(answer, 417, 'expectation-failed')
 })
 
+test('an expectation that nobody can meet is counted as any other request', async () => {
+  const counted = async (): Promise<number> => {
+    const metrics = await service.service.telemetry!.collect()
+    const { values } = metrics.find(({ name }) => name === 'http_server_request_duration_seconds') ?? { values: [] }
+    const counts = values.filter(
+      ({ metricName, labels }) => metricName!.endsWith('_count') && labels['http_response_status_class'] === '4xx',
+    )
+    return counts.reduce((sum, { value }) => sum + value, 0)
+  }
+  const before = await counted()
+  await request(service.port, '/json', { headers: { Expect: 'the-moon' } })
+  assert.equal(await counted(), before + 1)
+})
+
+test('what is no request is counted by what it was told', async () => {
+  const counted = async (): Promise<number> => {
+    const metrics = await service.service.telemetry!.collect()
+    const { values } = metrics.find(({ name }) => name === 'plimsoll_problems_total') ?? { values: [] }
+    return values.find(({ labels }) => labels['code'] === 'malformed-request')?.value ?? 0
+  }
+  const before = await counted()
+  await exchange(service.port, 'no HTTP at all\r\n\r\n')
+  assert.equal(await counted(), before + 1)
+})
+
 test('no bytes whatever make the service fail or hang', async () => {
   const whole = requestBytes('/work/wait?ms=1', { headers: { 'X-Request-Id': 'a', Accept: '*/*' } })
   const damage = fc.record({

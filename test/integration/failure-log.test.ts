@@ -65,6 +65,7 @@ test('an error that comes when the line of its request is written has a line of 
     ended: (ctx) => {
       ctx.ended = true
     },
+    refused: () => {},
     traceOf: () => undefined,
   }
   logFailures(app, log)

@@ -81,10 +81,14 @@ test('a bucket keeps the latest exemplar of those that fell into it', () => {
 // Whole numbers, of which every sum is exact; of others it depends on their order in the last digit.
 const whole = fc.integer({ min: 0, max: 2 ** 40 })
 
-/** A histogram as a process tells it, with an exemplar that is told apart by its time. */
-const histogram = fc.tuple(fc.array(fc.nat(2)), fc.nat()).map(([values, timestamp]): Metric => {
+/** A histogram as a process tells it, with an exemplar that is told apart by its time: another value has another one. */
+const histogram = fc.tuple(fc.array(fc.nat(2)), fc.nat(2 ** 30)).map(([values, second]): Metric => {
   const buckets = bucketsOf(values)
-  if (values.length > 0) buckets.exemplify(values[0]!, { trace_id: String(timestamp) }, timestamp)
+  const [first] = values
+  if (first !== undefined) {
+    const timestamp = 1 + 3 * second + first
+    buckets.exemplify(first, { trace_id: String(timestamp) }, timestamp)
+  }
   return { name: 'x', type: 'histogram', help: '', values: buckets.samples('x', { route: 'r' }) }
 })
 

@@ -145,7 +145,7 @@ const tracingOf = (env: Env) => parse({ OTEL_EXPORTER_OTLP_ENDPOINT: collector, 
 test('traces are made where somebody is named to send them to, one request in ten by default', () => {
   assert.equal(tracingOf({ OTEL_EXPORTER_OTLP_ENDPOINT: '' }), undefined)
   assert.equal(tracingOf({ OTEL_TRACES_EXPORTER: 'none' }), undefined)
-  assert.equal(tracingOf({ OTEL_SDK_DISABLED: 'true' }), undefined)
+  assert.equal(tracingOf({ OTEL_SDK_DISABLED: 'TRUE' }), undefined)
   assert.deepEqual(tracingOf({}), {
     sampling: { parentBased: true, ratio: 0.1 },
     exporter: 'otlp',
@@ -159,6 +159,17 @@ test('traces are made where somebody is named to send them to, one request in te
     delayMs: 1_000,
     resource: { 'service.name': 'plimsoll' },
   })
+})
+
+test('what is said of traces alone stands above what is said of all that is exported', () => {
+  const { protocol, headers, timeoutMs } = tracingOf({
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/json',
+    OTEL_EXPORTER_OTLP_HEADERS: 'a=1',
+    OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'b=2',
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '500',
+  })!
+  assert.deepEqual([protocol, headers, timeoutMs], ['http/json', { b: '2' }, 500])
 })
 
 test("the samplers of OpenTelemetry's names are a ratio, and whether a parent is followed", () => {
@@ -191,10 +202,12 @@ test('attributes of the resource are decoded, and the name of the service stands
 })
 
 test('the headers for the collector are not shown with a mistake in them', () => {
-  assert.throws(
-    () => tracingOf({ OTEL_EXPORTER_OTLP_HEADERS: 'canary' }),
-    (error) => error instanceof InputError && !error.message.includes('canary'),
-  )
+  for (const name of ['OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS']) {
+    assert.throws(
+      () => tracingOf({ [name]: 'canary' }),
+      (error) => error instanceof InputError && !error.message.includes('canary'),
+    )
+  }
 })
 
 const url = 'postgres://ann:canary@localhost:5432/shop'

@@ -31,6 +31,8 @@ export type RequestObserver = {
   began(ctx: ServiceContext): void
   /** When the answer has been handed over whole, or will not be any more. */
   ended(ctx: ServiceContext): void
+  /** Something came that is no request, and was told so. */
+  refused(problem: ProblemCode): void
   /** What those shall join that are called for this request; undefined where nothing is traced. */
   traceOf(ctx: ServiceContext): Trace | undefined
 }
@@ -73,7 +75,7 @@ type LeanFields = {
 }
 
 type LeanContext = Koa.Context &
-  Pick<LeanFields, 'cancellation' | 'extraHeaders' | 'permit'> & { prepared: PreparedReply | undefined }
+  Pick<LeanFields, 'cancellation' | 'extraHeaders' | 'permit' | 'problem'> & { prepared: PreparedReply | undefined }
 type Next = (ctx: Koa.Context) => Promise<void>
 
 export type LeanKoaOptions = {
@@ -141,7 +143,9 @@ export class LeanKoa extends Koa {
     if (!ctx.req.complete && this.bodyTimeoutMs !== undefined) cutUnlessComplete(ctx.req, this.bodyTimeoutMs)
   }
 
-  #write({ res, extraHeaders }: LeanContext, { status, type, body, headers }: PreparedReply): void {
+  #write(ctx: LeanContext, { status, type, body, headers }: PreparedReply): void {
+    const { res, extraHeaders } = ctx
+    if (res.destroyed) ctx.problem ??= 'client-closed-request'
     if (res.writableEnded || res.destroyed) return
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
     // One literal: with a list on the way it takes twice the time.

@@ -179,6 +179,7 @@ export const answerUnreadable =
     if (socket.writableEnded) return
     if (error.code === 'ECONNRESET' || !socket.writable || isAnswering(socket)) return void socket.destroy()
     const code = unreadable[error.code ?? ''] ?? 'malformed-request'
+    app.observer?.refused(code)
     const body = JSON.stringify(problemDetails({ code, headers: {} }, crypto.randomUUID()))
     const { status } = problems[code]
     const headers = ['Content-Type', 'application/problem+json', 'Content-Length', String(Buffer.byteLength(body))]

@@ -34,15 +34,15 @@ export const startExport = async (options: ExportOptions): Promise<TraceExport> 
   const { tracing, clock, queue, log, outcomes } = options
   const batches = Math.ceil((tracing.queueSize + mostExcess) / tracing.batchSize)
   const sdk = await loadSdk()
-  const exporter = watched(await exporterFor(tracing, batches + 1), {
-    outcomes,
-    log,
-    collector: collectorOf(tracing),
-    onSettled: (spans) => pump.settle(spans),
-  })
-  const processor = new sdk.BatchSpanProcessor({ exporter, ...batching(tracing) })
+  const exporter = await exporterFor(tracing, 2 * batches + 1)
+  const processorOf = (onSettled: (spans: number) => void) => {
+    const watch = { outcomes, log, collector: collectorOf(tracing), onSettled }
+    return new sdk.BatchSpanProcessor({ exporter: watched(exporter, watch), ...batching(tracing) })
+  }
+  const processor = processorOf((spans) => pump.settle(spans))
   const origin = originOf(sdk, options)
-  const node = startSdk(sdk, { processor, origin, log })
+  // With a queue of its own: the pump knows what it has handed over, and would count these spans as some of that.
+  const node = startSdk(sdk, { processor: processorOf(() => {}), origin, log })
   const pump = new TracePump({
     queue,
     clock,
@@ -114,7 +114,7 @@ type SdkParts = {
   readonly log: Logger
 }
 
-/** Whoever uses OpenTelemetry's API in this process has its spans exported, too: by the same processor and resource. */
+/** Whoever uses OpenTelemetry's API in this process has its spans exported, too: as of the same resource. */
 const startSdk = (sdk: Sdk, { processor, origin, log }: SdkParts): InstanceType<Sdk['NodeSDK']> => {
   const node = new sdk.NodeSDK({
     spanProcessors: [processor],

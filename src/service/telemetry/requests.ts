@@ -82,7 +82,7 @@ export class RequestTelemetry implements RequestObserver {
     this.#active.remove(nowMs)
     const { problem } = ctx
     const status = problem === undefined ? ctx.res.statusCode : problems[problem].status
-    if (problem !== undefined) this.#problems.set(problem, (this.#problems.get(problem) ?? 0) + 1)
+    if (problem !== undefined) this.refused(problem)
     const method = methodOf(ctx)
     const route = routeOf(ctx)
     const durations = this.#durationsOf(route, method, status)
@@ -97,6 +97,10 @@ export class RequestTelemetry implements RequestObserver {
     const told = { reason, method, route, status, tookMs, problem, failure, requestId, trace } as const
     if (trace !== undefined) describe(told, ctx, trace)
     this.#options.tell(told)
+  }
+
+  refused(problem: ProblemCode): void {
+    this.#problems.set(problem, (this.#problems.get(problem) ?? 0) + 1)
   }
 
   /** The trace that others shall be told to join; one that is not sampled has ids, too. Undefined without tracing. */
@@ -136,8 +140,15 @@ export class RequestTelemetry implements RequestObserver {
     let byMethod = this.#durations.get(route)
     if (byMethod === undefined) this.#durations.set(route, (byMethod = new Map()))
     let byClass = byMethod.get(method)
-    if (byClass === undefined) byMethod.set(method, (byClass = []))
+    if (byClass === undefined) byMethod.set(method, (byClass = this.#classesOf(route)))
     return (byClass[Math.floor(status / 100)] ??= new Buckets(this.#bounds))
+  }
+
+  /** Failures are there with 0 from the first request on: `rate()` does not see a series begin, so the first would be lost. */
+  #classesOf(route: string): (Buckets | undefined)[] {
+    const classes: (Buckets | undefined)[] = [undefined, undefined, undefined, undefined, undefined, undefined]
+    if (route !== unmatchedRoute) classes[5] = new Buckets(this.#bounds)
+    return classes
   }
 
   #durationSamples(): Sample[] {
@@ -183,7 +194,8 @@ const wallSeconds = (nowMs: number): number => Math.round(performance.timeOrigin
  */
 const describe = ({ reason, method, route, status, problem }: Told, ctx: ServiceContext, { root }: Trace): void => {
   const known = route !== unmatchedRoute
-  root.name = known ? `${method} ${route}` : method
+  const verb = method === otherMethod ? 'HTTP' : method
+  root.name = known ? `${verb} ${route}` : verb
   root
     .set('http.request.method', method)
     .set('http.response.status_code', status)

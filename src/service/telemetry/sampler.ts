@@ -75,6 +75,10 @@ const parentOf = (req: IncomingMessage): RemoteParent | undefined => {
 const fillRandom = (into: Uint8Array<ArrayBuffer>): unknown => crypto.getRandomValues(into)
 
 const poolBytes = 4_096
+const spanIdBytes = 8
+const traceIdBytes = 16
+/** At the end of a trace id. */
+const randomnessBytes = 7
 
 /** Makes ids of random bytes that are drawn many at a time: each draw is a call into the system's generator. */
 class Ids {
@@ -87,29 +91,34 @@ class Ids {
   }
 
   readonly span = (): string => {
-    const id = this.#hex(8)
+    const start = this.#take(spanIdBytes)
+    const id = this.#pool.toString('hex', start, start + spanIdBytes)
     return id === '0000000000000000' ? this.span() : id
   }
 
   /** `drawn` in [0, 1): the smaller, the more samplers want this trace. */
   trace(drawn: number): string {
-    return this.#hex(9) + randomness(drawn)
+    const start = this.#take(traceIdBytes)
+    const end = start + traceIdBytes
+    writeRandomness(this.#pool, end - randomnessBytes, drawn)
+    return this.#pool.toString('hex', start, end)
   }
 
-  #hex(bytes: number): string {
+  /** Where so many random bytes begin that nobody has used. */
+  #take(bytes: number): number {
     if (this.#used + bytes > poolBytes) {
       this.#fill(this.#pool)
       this.#used = 0
     }
     this.#used += bytes
-    return this.#pool.toString('hex', this.#used - bytes, this.#used)
+    return this.#used - bytes
   }
 }
 
-/** 14 hexadecimal digits, the greater the more it is wanted: sampled at a ratio are those of at least 1 - ratio. */
-const randomness = (drawn: number): string => {
+/** 7 bytes, the greater the more it is wanted: sampled at a ratio are those of at least 1 - ratio. */
+const writeRandomness = (into: Buffer, at: number, drawn: number): void => {
   const wanted = Math.max(0, 1 - drawn - 2 ** -53) * 2 ** 24
   const high = Math.floor(wanted)
-  const low = Math.floor((wanted - high) * 2 ** 32)
-  return high.toString(16).padStart(6, '0') + low.toString(16).padStart(8, '0')
+  into.writeUIntBE(high, at, 3)
+  into.writeUInt32BE(Math.floor((wanted - high) * 2 ** 32), at + 3)
 }

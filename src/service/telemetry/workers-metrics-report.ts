@@ -33,6 +33,9 @@ const isOrder = (message: unknown): message is MetricsOrder =>
  */
 export const reportMetrics = ({ collect, tell, listen, clock, onFailure }: ReportOptions): AsyncDisposable => {
   let timer: unknown
+  let before: Promise<void> = Promise.resolve()
+  // One after the other: the parent believes what it hears last, and a total that was collected before would have fallen.
+  const inTurn = (act: () => Promise<void>): Promise<void> => (before = before.then(act).catch(onFailure))
   const report = async (): Promise<void> => {
     await tell({ kind: 'metrics', metrics: packMetrics(await collect(), { exemplars: false }) })
   }
@@ -40,18 +43,18 @@ export const reportMetrics = ({ collect, tell, listen, clock, onFailure }: Repor
     await tell({ kind: 'metrics', round, metrics: packMetrics(await collect(), { exemplars: true }) })
   }
   const again = (): void => {
-    report().catch(onFailure)
+    void inTurn(report)
     timer = clock.setTimeout(again, reportEveryMs)
     ;(timer as { unref?: () => void }).unref?.()
   }
   listen((message) => {
-    if (isOrder(message)) answer(message).catch(onFailure)
+    if (isOrder(message)) void inTurn(() => answer(message))
   })
   again()
   return {
     [Symbol.asyncDispose]: async () => {
       clock.clearTimeout(timer as never)
-      await report().catch(onFailure)
+      await inTurn(report)
     },
   }
 }

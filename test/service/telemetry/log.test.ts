@@ -230,6 +230,15 @@ test('a configuration without secrets has none', () => {
   assert.deepEqual(secretsOf(parseConfig({ DATABASE_URL: 'postgres://postgres@localhost/db' }, build)), [])
 })
 
+test('a password that the name of the instance contains is no secret: every answer tells that name', () => {
+  const env = {
+    DATABASE_URL: 'postgres://plimsoll:plimsoll@db/plimsoll',
+    INSTANCE: 'plimsoll-7f9c',
+    ADMIN_TOKEN: 'admin-canary-0123',
+  }
+  assert.deepEqual(secretsOf(parseConfig(env, build)), ['admin-canary-0123'])
+})
+
 test('no secret of the configuration comes out of the log, wherever a line has it', () => {
   const { log, written, lines } = start(secretEnv)
   const error = new Error('pg@-canary and key-canary-1', { cause: new Error('admin-canary-0123') })

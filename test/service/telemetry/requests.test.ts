@@ -24,6 +24,7 @@ type Options = { ratio?: number; tracing?: boolean; before?: readonly ServiceMid
 const start = async (t: TestContext, { ratio = 0, tracing = true, before = [] }: Options = {}) => {
   const clock = new VirtualClock()
   const told: Told[] = []
+  let proceed = (): boolean => false
   const sampler = tracing ? new Sampler({ parentBased: true, ratio }, { clock, random: () => 0.5 }) : undefined
   const telemetry = new RequestTelemetry({
     clock,
@@ -47,6 +48,15 @@ const start = async (t: TestContext, { ratio = 0, tracing = true, before = [] }:
     api.get('/stream', operation, (ctx) => {
       ctx.body = Readable.from(['a', 'b'])
     })
+    api.get('/deaf', operation, async (ctx) => {
+      await new Promise<void>((resolve) => {
+        proceed = () => {
+          if (ctx.res.destroyed) resolve()
+          return ctx.res.destroyed
+        }
+      })
+      ctx.reply(200, 'text/plain', 'nobody hears it')
+    })
     api.get('/held', operation, async (ctx) => {
       const cancel = cancellation(ctx)
       await new Promise<void>((resolve) => cancel.addEventListener('abort', resolve))
@@ -63,10 +73,10 @@ const start = async (t: TestContext, { ratio = 0, tracing = true, before = [] }:
   const counts = (): Record<string, number> =>
     Object.fromEntries(
       collected('http_server_request_duration_seconds')
-        .filter(({ metricName }) => metricName!.endsWith('_count'))
+        .filter(({ metricName, value }) => metricName!.endsWith('_count') && value > 0)
         .map(({ labels, value }) => [Object.values(labels).join(' '), value]),
     )
-  return { clock, told, telemetry, collected, counts, port: server.port }
+  return { clock, told, telemetry, collected, counts, port: server.port, proceed: () => proceed() }
 }
 
 test('a request counts under its method, the template of its route, and the class of its status', async (t) => {
@@ -84,6 +94,29 @@ test('a request counts under its method, the template of its route, and the clas
     'HEAD /fast 2xx': 1,
     'POST unmatched 4xx': 1,
   })
+})
+
+test('failures of a route are there with 0 from its first request on, so that the first one is seen to be added', async (t) => {
+  const { port, collected } = await start(t)
+  await request(port, '/fast')
+  await request(port, '/nowhere')
+  const zeros = collected('http_server_request_duration_seconds')
+    .filter(({ metricName, value }) => metricName!.endsWith('_count') && value === 0)
+    .map(({ labels }) => Object.values(labels))
+  assert.deepEqual(zeros, [['GET', '/fast', '5xx']])
+})
+
+test('a client that left a handler which does not look for that counts as one that left', async (t) => {
+  const { port, counts, collected, proceed } = await start(t)
+  const socket = await dial(port)
+  socket.write(requestBytes('/deaf'))
+  await until('it is at work', () => collected('http_server_active_requests')[0]!.value === 1)
+  socket.destroy()
+  await once(socket, 'close')
+  await until('the server sees it', () => proceed())
+  await until('none is active', () => collected('http_server_active_requests')[0]!.value === 0)
+  assert.deepEqual(counts(), { 'GET /deaf 4xx': 1 })
+  assert.deepEqual(collected('plimsoll_problems_total'), [{ labels: { code: 'client-closed-request' }, value: 1 }])
 })
 
 test('methods that nobody knows are one', async (t) => {

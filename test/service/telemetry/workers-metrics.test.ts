@@ -260,3 +260,23 @@ test('a worker whose figures cannot be collected says so and tries again', async
   await clock.advance(2_000)
   assert.deepEqual([told.length, failures.length], [1, 1])
 })
+
+test('figures are told in the order in which they were collected, however long each collection takes', async () => {
+  let requests = 0
+  const slow = Promise.withResolvers<void>()
+  const { clock, told, order } = reporting(async () => {
+    const metrics = metricsOf(Array.from({ length: ++requests }, () => 1))
+    if (requests === 1) await slow.promise
+    return metrics
+  })
+  order({ kind: 'tell-metrics', round: 1 })
+  order({ kind: 'tell-metrics', round: 2 })
+  await clock.advance(0)
+  slow.resolve()
+  await clock.advance(0)
+  const counted = told.map(({ metrics }) => metrics.find(({ name }) => name === 'plimsoll_requests_seconds_total'))
+  assert.deepEqual(
+    counted.map((metric) => metric!.rows[0]![1]),
+    [1, 2, 3],
+  )
+})
