@@ -127,7 +127,7 @@ describe('a fleet under load', { skip: withoutPrometheus, timeout: 180_000 }, ()
     const histogram = 'http_server_request_duration_seconds'
     const count = async (series: string): Promise<Record<string, number>> =>
       Object.fromEntries(
-        (await prometheus.query(`sum by (${by}) (${series})`)).map(({ labels, value }) => {
+        (await prometheus.query(`sum by (${by}) (${series}) > 0`)).map(({ labels, value }) => {
           const { http_request_method: method, http_route: route, http_response_status_class: status } = labels
           return [`${method} ${route} ${status}`, value]
         }),
