@@ -2,15 +2,8 @@
 import { cpuSeconds, residentMegabytes } from './machine.ts'
 import { isVoid, summarise } from './result.ts'
 import type { Figure, Round, RowResult } from './result.ts'
-import {
-  type LoadRow,
-  type MemoryRow,
-  type Row,
-  type Server,
-  type ServerName,
-  type StartRow,
-  subjectOf,
-} from './rows.ts'
+import { type LoadRow, type MemoryRow, participants, type Row, type Server, type ServerName } from './rows.ts'
+import type { StartRow } from './rows.ts'
 import { firstAnswerMs, killServer, spawnServer, startServer, stopServer } from './servers.ts'
 import type { Spawned } from './servers.ts'
 import { runWrk } from './wrk.ts'
@@ -24,6 +17,8 @@ export type Bench = {
   /** Those of them that run, for the rows that put load on them. */
   readonly running: Readonly<Partial<Record<ServerName, Spawned>>>
   readonly progress: (line: string) => void
+  /** Requests answered so far by each server, measured or not. */
+  readonly answered: Partial<Record<ServerName, number>>
 }
 
 const turn = async <Each extends { name: ServerName }>(
@@ -36,11 +31,17 @@ const turn = async <Each extends { name: ServerName }>(
 }
 
 /** Puts load on one server and watches how much of its core it uses. */
-const loadOnce = async (row: LoadRow | MemoryRow, server: Spawned, seconds: number): Promise<Figure> => {
+const loadOnce = async (
+  row: LoadRow | MemoryRow,
+  server: Spawned,
+  seconds: number,
+  { answered }: Bench,
+): Promise<Figure> => {
   const cpuBefore = cpuSeconds(server.pid)
   const startedAt = performance.now()
   const load = await runWrk(`${server.origin}${row.path}`, row.connections, seconds)
   const wallSeconds = (performance.now() - startedAt) / 1000
+  answered[server.name] = (answered[server.name] ?? 0) + load.requests
   return {
     value: load.ratePerSecond,
     coreShare: (cpuSeconds(server.pid) - cpuBefore) / wallSeconds,
@@ -49,11 +50,7 @@ const loadOnce = async (row: LoadRow | MemoryRow, server: Spawned, seconds: numb
 }
 
 /** The servers of a row in their order, without those that do not take part here. */
-export const participants = (row: LoadRow | StartRow): readonly ServerName[] => [
-  ...new Set([...(typeof row.against === 'number' ? [] : [row.against]), subjectOf(row), ...row.beside]),
-]
-
-const pick = <Each>(row: LoadRow | StartRow, from: Readonly<Partial<Record<ServerName, Each>>>): readonly Each[] =>
+const pick = <Each>(row: Row, from: Readonly<Partial<Record<ServerName, Each>>>): readonly Each[] =>
   participants(row).flatMap((name) => from[name] ?? [])
 
 const describeRound = (round: Round): string =>
@@ -67,11 +64,11 @@ const mostAttempts = 3
 const measureLoad = async (row: LoadRow, bench: Bench): Promise<readonly Round[]> => {
   const servers = pick(row, bench.running)
   const seconds = Math.max(bench.seconds, row.secondsAtLeast ?? 0)
-  await turn(servers, (server) => loadOnce(row, server, Math.max(2, bench.seconds)))
+  await turn(servers, (server) => loadOnce(row, server, Math.max(2, bench.seconds), bench))
   const rounds: Round[] = []
   const counting = () => rounds.filter((round) => !isVoid(row, round)).length
   while (counting() < bench.rounds && rounds.length < mostAttempts * bench.rounds) {
-    const round = await turn(servers, (server) => loadOnce(row, server, seconds))
+    const round = await turn(servers, (server) => loadOnce(row, server, seconds, bench))
     rounds.push(round)
     bench.progress(`${row.name} ${rounds.length}${isVoid(row, round) ? ' void' : ''}: ${describeRound(round)}`)
   }
@@ -99,14 +96,22 @@ const measureStart = async (row: StartRow, bench: Bench): Promise<readonly Round
 }
 
 /** A server of its own, so that nothing but this row's load has grown it. */
-const measureMemory = async (row: MemoryRow, bench: Bench): Promise<readonly Round[]> => {
-  const server = await startServer(bench.servers.ours!, bench.databaseUrl)
+const memoryOnce = async (row: MemoryRow, server: Server, bench: Bench): Promise<Figure> => {
+  const spawned = await startServer(server, bench.databaseUrl)
   try {
-    await loadOnce(row, server, bench.rounds * bench.seconds)
-    return [{ ours: { value: residentMegabytes(server.pid) } }]
+    await loadOnce(row, spawned, bench.rounds * bench.seconds, bench)
+    return { value: residentMegabytes(spawned.pid) }
   } finally {
-    await killServer(server)
+    await killServer(spawned)
   }
+}
+
+const measureMemory = async (row: MemoryRow, bench: Bench): Promise<readonly Round[]> => {
+  const rounds: Round[] = []
+  while (rounds.length < row.servers)
+    rounds.push(await turn(pick(row, bench.servers), (server) => memoryOnce(row, server, bench)))
+  bench.progress(`${row.name}: ${rounds.length} servers each`)
+  return rounds
 }
 
 const roundsOf = (row: Row, bench: Bench): Promise<readonly Round[]> => {

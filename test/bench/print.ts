@@ -1,11 +1,11 @@
 /** Results as text: what was promised first, absolute numbers after it. */
 import type { RowResult, Spread } from './result.ts'
-import type { Row, ServerName, Target } from './rows.ts'
+import { participants, type Row, type Server, type ServerName, subjectOf, type Target } from './rows.ts'
 
 const sign = ({ direction }: Target) => (direction === 'at least' ? '≥' : '≤')
 
 const against = (row: Row): string => {
-  if (row.kind === 'memory') return 'MB resident'
+  if (row.kind === 'memory') return row.against === undefined ? 'MB resident' : `MB more than ${row.against}`
   return typeof row.against === 'number' ? `of ${row.against.toLocaleString('en')}/s` : `× ${row.against}`
 }
 
@@ -22,18 +22,18 @@ const promised = ({ row, figure, verdict, counts, byCpu }: RowResult): readonly 
   const [middle, spread] = describeSpread(figure, digitsOf(row))
   const reached = counts ? verdict : `${verdict}, all rounds void`
   const lines = [line(target.bar), line(target.stretch)]
-  return [row.name, row.path, middle, against(row), spread, byCpu?.toFixed(2) ?? '', ...lines, reached]
+  return [row.name, row.path, subjectOf(row), middle, against(row), spread, byCpu?.toFixed(2) ?? '', ...lines, reached]
 }
 
 const unitOf: Record<Row['kind'], string> = { load: 'requests/s', start: 'ms', memory: 'MB' }
-
-const known: readonly ServerName[] = ['ours', 'bare', 'koa', 'fastapi', 'limited', 'unlimited']
 
 const rounded = (value: number | undefined) => value?.toLocaleString('en', { maximumFractionDigits: 0 }) ?? ''
 
 /** The servers that took part. */
 const columnsOf = (results: readonly RowResult[]): readonly ServerName[] =>
-  known.filter((name) => results.some(({ absolute }) => absolute[name] !== undefined))
+  [...new Set(results.flatMap(({ row }) => participants(row)))].filter((name) =>
+    results.some(({ absolute }) => absolute[name] !== undefined),
+  )
 
 const absoluteTable = (results: readonly RowResult[]): string => {
   const columns = columnsOf(results)
@@ -62,11 +62,18 @@ export const table = (lines: readonly (readonly string[])[]): string => {
 const notes = (results: readonly RowResult[]): readonly string[] =>
   results.flatMap(({ row, notes }) => notes.map((note) => `${row.name}: ${note}`))
 
+const legend = (results: readonly RowResult[], servers: Partial<Record<ServerName, Server>>): string =>
+  table(columnsOf(results).flatMap((name) => (servers[name] === undefined ? [] : [[name, servers[name].title]])))
+
 /** The whole report; ratios are medians over the rounds, with the least and the greatest beside them. */
-export const report = (results: readonly RowResult[]): string =>
+export const report = (results: readonly RowResult[], servers: Partial<Record<ServerName, Server>>): string =>
   [
-    table([['row', 'path', 'median', '', 'min..max', 'by CPU', 'bar', 'stretch', 'verdict'], ...results.map(promised)]),
+    table([
+      ['row', 'path', 'who', 'median', 'against', 'min..max', 'by CPU', 'bar', 'stretch', 'verdict'],
+      ...results.map(promised),
+    ]),
     absoluteTable(results),
+    legend(results, servers),
     notes(results).join('\n'),
   ]
     .filter(Boolean)

@@ -19,7 +19,7 @@ export type Verdict = 'stretch' | 'met' | 'missed'
 
 export type RowResult = {
   readonly row: Row
-  /** The promised figure: a ratio within each round, or megabytes. */
+  /** The promised figure: a ratio within each round, megabytes, or the difference of those within each round. */
   readonly figure: Spread
   readonly verdict: Verdict
   /** False when no round counted and the figure comes from void ones. */
@@ -60,7 +60,7 @@ const spreadOf = (values: readonly number[]): Spread => ({
 
 const promisedFigure = (row: Row, round: Round): number => {
   const ours = round[subjectOf(row)]!.value
-  if (row.kind === 'memory') return ours
+  if (row.kind === 'memory') return ours - (row.against === undefined ? 0 : round[row.against]!.value)
   return ours / (typeof row.against === 'number' ? row.against : round[row.against]!.value)
 }
 

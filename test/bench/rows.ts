@@ -1,9 +1,10 @@
 /** What the bench measures: servers, rows and bars are data; `measure.ts` knows none of them by name. */
 import { fileURLToPath } from 'node:url'
+import { telemetryRows, type TelemetryServerName, telemetryServersOf } from './telemetry-rows.ts'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-export type ServerName = 'ours' | 'bare' | 'koa' | 'fastapi' | 'limited' | 'unlimited'
+export type ServerName = 'ours' | 'bare' | 'koa' | 'fastapi' | 'limited' | 'unlimited' | TelemetryServerName
 
 /** A program that serves HTTP on `HOST`:`PORT` and finds its database at `DATABASE_URL`. */
 export type Server = {
@@ -11,24 +12,34 @@ export type Server = {
   readonly title: string
   readonly command: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Of its requests, the share whose traces it sends to the sink; undefined: it knows none. */
+  readonly tracedShare?: number
 }
 
 export const root = here('../../')
 export const pythonEnvironment = here('../../.plimsoll/bench/venv')
 export const pythonRequirements = here('peers/fastapi/requirements.txt')
 
-/** The servers by name; `entry` is the built command line of Plimsoll that stands for "ours". */
-export const serversOf = (entry: string): Record<ServerName, Server> => ({
-  ours: { name: 'ours', title: 'Plimsoll', command: [process.execPath, entry, 'serve'] },
+/**
+ * The servers by name; `entry` is the built command line of Plimsoll that stands for "ours", `sinkUrl` where those send
+ * their traces that make some.
+ */
+export const serversOf = (entry: string, sinkUrl = ''): Record<ServerName, Server> => ({
+  ...telemetryServersOf(entry, sinkUrl),
+  ours: {
+    name: 'ours',
+    title: 'Plimsoll as it comes: metrics and logs on, no collector for traces',
+    command: [process.execPath, entry, 'serve'],
+  },
   limited: {
     name: 'limited',
-    title: 'Plimsoll with all limits',
+    title: 'Plimsoll as it comes, with all limits',
     command: [process.execPath, entry, 'serve'],
     env: { ADMISSION: 'fixed', RATE_LIMIT: '10000000/s' },
   },
   unlimited: {
     name: 'unlimited',
-    title: 'Plimsoll without limits',
+    title: 'Plimsoll as it comes, without limits',
     command: [process.execPath, entry, 'serve'],
     env: { ADMISSION: 'off' },
   },
@@ -44,17 +55,23 @@ export const serversOf = (entry: string): Record<ServerName, Server> => ({
 /** What a row promises of its figure: a bar to reach, and a stretch beyond it where there is one. */
 export type Target = { readonly direction: 'at least' | 'at most'; readonly bar: number; readonly stretch?: number }
 
-/** Requests per second of ours, as a share of another server's in the same round or of a fixed rate. */
-export type LoadRow = {
-  readonly kind: 'load'
+type AnyRow = {
   readonly name: string
+  /** The rows of a group are measured together, with no other servers up, and can be asked for by its name. */
+  readonly group: 'speed' | 'telemetry'
   /** Who is measured, where it is not ours as it comes. */
   readonly subject?: ServerName
   readonly path: string
-  readonly connections: number
-  readonly against: ServerName | number
+  /** Shown for the reader; the figure does not depend on them. */
   readonly beside: readonly ServerName[]
   readonly target: Target
+}
+
+/** Requests per second of the subject, as a share of another server's in the same round or of a fixed rate. */
+export type LoadRow = AnyRow & {
+  readonly kind: 'load'
+  readonly connections: number
+  readonly against: ServerName | number
   /**
    * Which servers must have used their whole core for a round to count. With a database the other one must: were it held
    * up, the ratio would flatter us. That Postgres holds ours up first only makes the ratio a floor, and is noted.
@@ -65,23 +82,19 @@ export type LoadRow = {
 }
 
 /** Milliseconds from spawning `serve` to its first 200, as a multiple of another server's. */
-export type StartRow = {
+export type StartRow = AnyRow & {
   readonly kind: 'start'
-  readonly name: string
-  readonly path: string
   readonly against: ServerName
-  readonly beside: readonly ServerName[]
   readonly spawnsPerRound: number
-  readonly target: Target
 }
 
-/** Megabytes resident in one worker after load. */
-export type MemoryRow = {
+/** Megabytes resident in one worker after load, or how many more they are than another server's. */
+export type MemoryRow = AnyRow & {
   readonly kind: 'memory'
-  readonly name: string
-  readonly path: string
   readonly connections: number
-  readonly target: Target
+  readonly against?: ServerName
+  /** How many servers of each are loaded, one after the other. */
+  readonly servers: number
 }
 
 export type Row = LoadRow | StartRow | MemoryRow
@@ -90,6 +103,7 @@ const atLeast = (bar: number, stretch: number): Target => ({ direction: 'at leas
 
 const databaseRow = {
   kind: 'load',
+  group: 'speed',
   connections: 64,
   against: 'koa',
   beside: ['fastapi'],
@@ -98,6 +112,7 @@ const databaseRow = {
 
 const waitRow = {
   kind: 'load',
+  group: 'speed',
   path: '/work/wait?ms=100',
   beside: ['bare', 'koa', 'fastapi'],
   wholeCoreOf: 'none',
@@ -105,11 +120,19 @@ const waitRow = {
 } as const
 
 /** Who is measured in a row. */
-export const subjectOf = (row: Row): ServerName => (row.kind === 'load' ? (row.subject ?? 'ours') : 'ours')
+export const subjectOf = (row: Row): ServerName => row.subject ?? 'ours'
 
-export const rows: readonly Row[] = [
+/** The servers of a row: whom it is compared with first, the subject next. */
+export const participants = (row: Row): readonly ServerName[] => {
+  const { against } = row
+  const compared = against === undefined || typeof against === 'number' ? [] : [against]
+  return [...new Set([...compared, subjectOf(row), ...row.beside])]
+}
+
+const speedRows: readonly Row[] = [
   {
     kind: 'load',
+    group: 'speed',
     name: 'json',
     path: '/json',
     connections: 64,
@@ -120,6 +143,7 @@ export const rows: readonly Row[] = [
   },
   {
     kind: 'load',
+    group: 'speed',
     name: 'limits',
     path: '/json',
     connections: 64,
@@ -137,6 +161,7 @@ export const rows: readonly Row[] = [
   { ...waitRow, name: 'wait-4000', connections: 4000, against: 40_000, target: atLeast(0.7, 0.8) },
   {
     kind: 'start',
+    group: 'speed',
     name: 'start',
     path: '/json',
     against: 'bare',
@@ -144,5 +169,19 @@ export const rows: readonly Row[] = [
     spawnsPerRound: 4,
     target: { direction: 'at most', bar: 2.5, stretch: 2 },
   },
-  { kind: 'memory', name: 'memory', path: '/json', connections: 64, target: { direction: 'at most', bar: 130 } },
+  {
+    kind: 'memory',
+    group: 'speed',
+    name: 'memory',
+    path: '/json',
+    connections: 64,
+    beside: [],
+    servers: 1,
+    target: { direction: 'at most', bar: 130 },
+  },
 ]
+
+export const rows: readonly Row[] = [...speedRows, ...telemetryRows]
+
+/** What a reader may ask for: rows by name, or all of a group. */
+export const isNamed = (row: Row, name: string): boolean => row.name === name || row.group === name

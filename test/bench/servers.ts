@@ -37,8 +37,14 @@ const freePort = async (): Promise<number> => {
   return port
 }
 
+/** What the bench sets for each server itself, or leaves at its default: it must not come from who runs the bench. */
+const ownKnobs = /^(OTEL_|TELEMETRY$|LOG_LEVEL$)/
+
+const inherited = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !ownKnobs.test(name)))
+
 const environmentOf = (port: number, adminPort: number, databaseUrl: string): NodeJS.ProcessEnv => ({
-  ...process.env,
+  ...inherited(),
   NODE_ENV: 'production',
   HOST: host,
   PORT: String(port),

@@ -10,6 +10,8 @@ const script = fileURLToPath(new URL('wrk.lua', import.meta.url))
 /** What one run of `wrk` saw; `ratePerSecond` counts the 2xx and 3xx answers only. */
 export type Load = {
   readonly ratePerSecond: number
+  /** All that were answered, whatever the status. */
+  readonly requests: number
   readonly badStatuses: number
   readonly socketErrors: number
   readonly p50Ms: number
@@ -31,6 +33,7 @@ export const parseSummary = (output: string): Load => {
   const summary = JSON.parse(output.trimEnd().split('\n').at(-1)!) as Summary
   return {
     ratePerSecond: ((summary.requests - summary.badStatuses) * 1e6) / summary.durationUs,
+    requests: summary.requests,
     badStatuses: summary.badStatuses,
     socketErrors: summary.socketErrors + summary.timeouts,
     p50Ms: summary.p50Us / 1000,
