@@ -18,8 +18,9 @@ const install = async (lock: string): Promise<void> => {
   await writeFile(mark, lock)
 }
 
-const firstLine = ({ stderr = '', message }: Error & { stderr?: string }): string =>
-  (stderr.match(/^npm error (?!code)(.*)$/m)?.[1] ?? message).split('\n')[0]!
+/** What npm says first that is more than a code. */
+const reasonOf = ({ stderr = '', message }: Error & { stderr?: string }): string =>
+  (stderr.match(/^npm error (?!code |syscall |errno )(.+)$/m)?.[1] ?? message).split('\n')[0]!
 
 /** Installs them unless they are there as the lock has them; returns why npm cannot, or undefined when all is well. */
 export const prepareAutoInstrumentation = async (): Promise<string | undefined> => {
@@ -30,6 +31,6 @@ export const prepareAutoInstrumentation = async (): Promise<string | undefined> 
     await install(lock)
     return undefined
   } catch (error) {
-    return firstLine(error as Error)
+    return reasonOf(error as Error)
   }
 }

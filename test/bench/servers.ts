@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -104,11 +104,19 @@ export const startServer = async (server: Server, databaseUrl: string): Promise<
   }
 }
 
-export const killServer = async ({ child }: Spawned): Promise<void> => {
+export const killServer = async ({ child, name }: Spawned): Promise<void> => {
   if (hasExited(child)) return
   const exit = once(child, 'exit')
   child.kill('SIGKILL')
   await exit
+  shorten(logOf(name))
+}
+
+const longestLogBytes = 1_000_000
+
+/** Lines of all traced requests are hundreds of megabytes, and nobody reads them any more. */
+const shorten = (log: string): void => {
+  if (statSync(log).size > longestLogBytes) truncateSync(log, longestLogBytes)
 }
 
 /** Lets a server end by itself, so that it keeps what it keeps between starts; kills it when it takes too long. */
