@@ -24,7 +24,7 @@ type Options = { ratio?: number; tracing?: boolean; before?: readonly ServiceMid
 const start = async (t: TestContext, { ratio = 0, tracing = true, before = [] }: Options = {}) => {
   const clock = new VirtualClock()
   const told: Told[] = []
-  let proceed = (): boolean => false
+  let proceed: (() => boolean) | undefined
   const sampler = tracing ? new Sampler({ parentBased: true, ratio }, { clock, random: () => 0.5 }) : undefined
   const telemetry = new RequestTelemetry({
     clock,
@@ -76,7 +76,7 @@ const start = async (t: TestContext, { ratio = 0, tracing = true, before = [] }:
         .filter(({ metricName, value }) => metricName!.endsWith('_count') && value > 0)
         .map(({ labels, value }) => [Object.values(labels).join(' '), value]),
     )
-  return { clock, told, telemetry, collected, counts, port: server.port, proceed: () => proceed() }
+  return { clock, told, telemetry, collected, counts, port: server.port, proceed: () => proceed?.() === true }
 }
 
 test('a request counts under its method, the template of its route, and the class of its status', async (t) => {
